@@ -1,0 +1,33 @@
+"""The errors a person may see: the message is for the person, the cause is for the log."""
+
+
+class WhisperSpaceError(Exception):
+    """Base of every error whose message may be shown to a visitor as it stands."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class AudioError(WhisperSpaceError):
+    """The audio cannot be used: unreadable, empty, too long, not finite."""
+
+
+class CheckpointError(WhisperSpaceError):
+    """A checkpoint cannot be loaded, or the two of a pair do not fit each other."""
+
+
+class LaneError(WhisperSpaceError):
+    """A lane is unknown, or cannot run on this machine."""
+
+
+class SettingsError(WhisperSpaceError):
+    """One or more settings are wrong; the message lists every mistake and its choices."""
+
+
+class ManifestError(WhisperSpaceError):
+    """A manifest or a file of rows cannot be read, or belongs to another run."""
+
+
+class Cancelled(Exception):  # noqa: N818 - a request, not a fault
+    """The visitor asked to stop; raised between two tokens, caught by the entry that started the run."""

@@ -1,0 +1,197 @@
+"""The table of pairs and lanes: a new pair or lane is a new row.
+
+The architectures are those of the checkpoints' published ``config.json`` files, so that parameters can be counted and
+shapes timed without weights and without a network.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from components.core.errors import CheckpointError, LaneError
+from components.core.types import BASELINE_LANE, LaneSpec, Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINTS = ROOT / "examples" / "checkpoints"
+
+Role = Literal["teacher", "student"]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A row of the lane table: which of the pair's checkpoints runs on which backend.
+
+    ``assisted``: the student drafts for the teacher. ``colour``: index into the palette of the report.
+    """
+
+    lane_id: str
+    label: str
+    backend: str
+    role: Role
+    colour: int
+    assisted: bool = False
+
+
+LANES: Mapping[str, Lane] = MappingProxyType(
+    {
+        lane.lane_id: lane
+        for lane in (
+            Lane(BASELINE_LANE, "Whisper", "whisper", "teacher", colour=0),
+            Lane("distil", "Distil-Whisper", "whisper", "student", colour=1),
+        )
+    }
+)
+
+PAIRS: Mapping[str, Pair] = MappingProxyType(
+    {
+        pair.pair_id: pair
+        for pair in (
+            Pair("large-v2", "openai/whisper-large-v2", "distil-whisper/distil-large-v2"),
+            Pair("large-v3", "openai/whisper-large-v3", "distil-whisper/distil-large-v3"),
+            Pair("large-v3.5", "openai/whisper-large-v3", "distil-whisper/distil-large-v3.5"),
+            Pair("medium.en", "openai/whisper-medium.en", "distil-whisper/distil-medium.en", "English only."),
+            Pair("small.en", "openai/whisper-small.en", "distil-whisper/distil-small.en", "English only."),
+            Pair(
+                "offline",
+                str(CHECKPOINTS / "teacher"),
+                str(CHECKPOINTS / "student"),
+                "Made for synthetic English speech, not for a visitor's voice.",
+            ),
+        )
+    }
+)
+
+
+def get_pair(pair_id: str, *, also: Iterable[str] = ()) -> Pair:
+    """A pair of the catalogue; ``also`` names further ones that the caller knows, for the message.
+
+    Raises:
+        CheckpointError: there is no such pair; the message lists those there are.
+    """
+    try:
+        return PAIRS[pair_id]
+    except KeyError:
+        choices = ", ".join((*PAIRS, *also))
+        raise CheckpointError(f"There is no pair called {pair_id!r}. Choose one of: {choices}.") from None
+
+
+def lane_specs(pair: Pair, lane_ids: Iterable[str] = ()) -> tuple[LaneSpec, ...]:
+    """The lanes asked for, each once, in the order asked for; all of them where none is named.
+
+    Raises:
+        LaneError: there is no such lane; the message lists those there are.
+        CheckpointError: a checkpoint of the pair is not written as one.
+    """
+    names = tuple(dict.fromkeys(lane_ids)) or tuple(LANES)
+    unknown = [name for name in names if name not in LANES]
+    if unknown:
+        listed = ", ".join(repr(name) for name in unknown)
+        raise LaneError(f"There is no lane called {listed}. Choose from: {', '.join(LANES)}.")
+    specs = []
+    for lane in (LANES[name] for name in names):
+        checkpoint, revision = split_checkpoint(pair.teacher if lane.role == "teacher" else pair.student)
+        assistant = pair.student if lane.assisted else None
+        specs.append(LaneSpec(lane.lane_id, lane.label, lane.backend, checkpoint, revision, assistant))
+    return tuple(specs)
+
+
+def split_checkpoint(text: str) -> tuple[str, str | None]:
+    """Split ``id@revision`` of a hub id; a folder becomes an absolute path and has no revision.
+
+    Raises:
+        CheckpointError: neither a folder nor the form of a hub id. That an absolute path exists is not looked at.
+    """
+    folder = Path(text).expanduser()
+    if folder.is_absolute() or folder.is_dir():
+        return str(folder.resolve()), None
+    match = re.fullmatch(r"(\w[\w.-]*/[\w.-]+)(?:@([\w./-]+))?", text, flags=re.ASCII)
+    if match is None:
+        raise CheckpointError(
+            f"{text!r} is neither a folder that exists nor a hub id. "
+            "Write owner/name, owner/name@revision, or the path of a folder."
+        )
+    return match[1], match[2]
+
+
+def checkpoint_name(checkpoint: str) -> str:
+    """How a checkpoint is shown to people and written to JSON: never the server's own path.
+
+    A hub id as it is; a shipped folder from the root of the repository; another folder by its own name.
+    """
+    path = Path(checkpoint)
+    if not path.is_absolute():
+        return checkpoint
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+
+
+# What decides the number of parameters and the shapes; everything else of a WhisperConfig keeps its default.
+ARCHITECTURE_KEYS = (
+    "vocab_size",
+    "num_mel_bins",
+    "d_model",
+    "encoder_layers",
+    "decoder_layers",
+    "encoder_attention_heads",
+    "decoder_attention_heads",
+    "encoder_ffn_dim",
+    "decoder_ffn_dim",
+    "max_source_positions",
+    "max_target_positions",
+)
+
+
+def _published(width: int, heads: int, encoder_layers: int, decoder_layers: int, *, vocab: int, mels: int = 80) -> dict:
+    feed_forward = 4 * width
+    windows = (1500, 448)  # encoder and decoder positions of every published Whisper
+    sizes = (vocab, mels, width, encoder_layers, decoder_layers, heads, heads, feed_forward, feed_forward, *windows)
+    return dict(zip(ARCHITECTURE_KEYS, sizes, strict=True))
+
+
+_MULTILINGUAL, _MULTILINGUAL_V3, _ENGLISH = 51865, 51866, 51864
+
+ARCHITECTURES: Mapping[str, dict[str, int]] = MappingProxyType(
+    {
+        "openai/whisper-large-v2": _published(1280, 20, 32, 32, vocab=_MULTILINGUAL),
+        "distil-whisper/distil-large-v2": _published(1280, 20, 32, 2, vocab=_MULTILINGUAL),
+        "openai/whisper-large-v3": _published(1280, 20, 32, 32, vocab=_MULTILINGUAL_V3, mels=128),
+        "distil-whisper/distil-large-v3": _published(1280, 20, 32, 2, vocab=_MULTILINGUAL_V3, mels=128),
+        "distil-whisper/distil-large-v3.5": _published(1280, 20, 32, 2, vocab=_MULTILINGUAL_V3, mels=128),
+        "openai/whisper-medium.en": _published(1024, 16, 24, 24, vocab=_ENGLISH),
+        "distil-whisper/distil-medium.en": _published(1024, 16, 24, 2, vocab=_ENGLISH),
+        "openai/whisper-small.en": _published(768, 12, 12, 12, vocab=_ENGLISH),
+        "distil-whisper/distil-small.en": _published(768, 12, 12, 4, vocab=_ENGLISH),
+    }
+)
+
+
+def architecture(checkpoint: str) -> dict[str, int] | None:
+    """Keyword arguments for a ``WhisperConfig`` of the checkpoint's shapes, without weights and without a network.
+
+    Returns:
+        ``ARCHITECTURE_KEYS`` and their values, from the table or a folder's ``config.json``; ``None`` for a hub id that
+        is not in the table.
+
+    Raises:
+        CheckpointError: the folder's ``config.json`` is missing, broken, or not Whisper's.
+    """
+    if checkpoint in ARCHITECTURES:
+        return dict(ARCHITECTURES[checkpoint])
+    folder = Path(checkpoint)
+    if not folder.is_absolute() and not folder.is_dir():
+        return None
+    name = checkpoint_name(checkpoint)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return {key: int(config[key]) for key in ARCHITECTURE_KEYS}
+    except OSError as error:
+        raise CheckpointError(f"The checkpoint {name} has no readable config.json.") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"The config.json of {name} is not that of a Whisper checkpoint.") from error

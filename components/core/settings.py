@@ -1,0 +1,174 @@
+"""What the variables say, read once, by the entries only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.core.catalog import LANES, PAIRS, get_pair, split_checkpoint
+from components.core.errors import CheckpointError, SettingsError
+from components.core.types import Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+AUTO = "auto"
+CUSTOM_PAIR = "custom"
+"""The pair that ``TEACHER_CHECKPOINT`` and ``STUDENT_CHECKPOINT`` define."""
+
+ACCELERATED_PAIR = "large-v2"
+FALLBACK_PAIR = "offline"
+
+DTYPES = (AUTO, "float32", "float16", "bfloat16", "int8")
+ATTENTIONS = (AUTO, "eager", "sdpa", "flash_attention_2", "flash_attention_3")
+RUNTIMES = ("eager", "compiled")
+
+# Whisper's language codes; English first, then as in its tokenizer.
+LANGUAGES = tuple(  # a list would be a hundred lines
+    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml "
+    "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu "
+    "am yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue".split()  # noqa: SIM905
+)
+
+DEFAULT_MAX_AUDIO_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The variables of a deployment, checked. ``Settings()`` is what an empty environment gives.
+
+    ``pair`` and ``pairs`` may still say ``auto``: ``resolve_pair`` and ``resolve_pairs`` settle that once the device
+    is known. ``max_audio_s`` is in seconds; ``token`` never shows in a ``repr``.
+    """
+
+    pair: str = AUTO
+    pairs: tuple[str, ...] = (AUTO, FALLBACK_PAIR)
+    teacher_checkpoint: str | None = None
+    student_checkpoint: str | None = None
+    lanes: tuple[str, ...] = ()
+    language: str = "en"
+    dtype: str = AUTO
+    attention: str = AUTO
+    runtime: str = "eager"
+    max_audio_s: float = DEFAULT_MAX_AUDIO_S
+    token: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read every variable of the contract; an empty one counts as unset.
+
+        Raises:
+            SettingsError: one or more values are wrong; the message lists all of them, each with its choices.
+        """
+        reader = _Reader(environ)
+        teacher, student = reader.checkpoint("TEACHER_CHECKPOINT"), reader.checkpoint("STUDENT_CHECKPOINT")
+        if (teacher is None) != (student is None) and not reader.mistakes:
+            missing = "STUDENT_CHECKPOINT" if student is None else "TEACHER_CHECKPOINT"
+            reader.mistakes.append(f"{missing} is not set: a custom pair needs both a teacher and a student.")
+        custom = (CUSTOM_PAIR,) if teacher and student else ()
+        known_pairs = (AUTO, *PAIRS, *custom)
+        pair = reader.choice("PAIR", known_pairs, CUSTOM_PAIR if custom else AUTO)
+        settings = cls(
+            pair=pair,
+            pairs=_unique((pair, *reader.choices("PAIRS", known_pairs, (*custom, FALLBACK_PAIR)))),
+            teacher_checkpoint=teacher,
+            student_checkpoint=student,
+            lanes=reader.choices("LANES", tuple(LANES), ()),
+            language=reader.choice("LANGUAGE", LANGUAGES, "en"),
+            dtype=reader.choice("DTYPE", DTYPES, AUTO),
+            attention=reader.choice("ATTENTION", ATTENTIONS, AUTO),
+            runtime=reader.choice("RUNTIME", RUNTIMES, "eager"),
+            max_audio_s=reader.seconds("MAX_AUDIO_S", DEFAULT_MAX_AUDIO_S),
+            token=reader.text("HF_TOKEN"),
+        )
+        if reader.mistakes:
+            lines = "\n".join(f"- {mistake}" for mistake in reader.mistakes)
+            raise SettingsError(f"These variables are wrong:\n{lines}")
+        return settings
+
+    def resolve_pair(self, cuda: bool) -> str:
+        """The default pair on this hardware: ``auto`` is the large pair where CUDA is there, else the offline one."""
+        return _resolve(self.pair, cuda)
+
+    def resolve_pairs(self, cuda: bool) -> tuple[str, ...]:
+        """The pairs that visitors may choose, the default one first."""
+        return _unique([_resolve(pair, cuda) for pair in (self.pair, *self.pairs)])
+
+    def get_pair(self, pair_id: str) -> Pair:
+        """A pair of the catalogue, or the one that the checkpoint variables define.
+
+        Raises:
+            CheckpointError: there is no such pair; the message lists those there are.
+        """
+        if self.teacher_checkpoint is None or self.student_checkpoint is None:
+            return get_pair(pair_id)
+        if pair_id == CUSTOM_PAIR:
+            return Pair(CUSTOM_PAIR, self.teacher_checkpoint, self.student_checkpoint)
+        return get_pair(pair_id, also=(CUSTOM_PAIR,))
+
+
+def _resolve(pair: str, cuda: bool) -> str:
+    if pair != AUTO:
+        return pair
+    return ACCELERATED_PAIR if cuda else FALLBACK_PAIR
+
+
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+class _Reader:
+    """Reads variables, gathering the mistakes instead of stopping at the first."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.mistakes: list[str] = []
+
+    def text(self, name: str) -> str | None:
+        return self.environ.get(name, "").strip() or None
+
+    def choice(self, name: str, known: Sequence[str], default: str) -> str:
+        return (self.choices(name, known, (default,), many=False) or (default,))[0]
+
+    def choices(self, name: str, known: Sequence[str], default: Sequence[str], *, many: bool = True) -> tuple[str, ...]:
+        text = self.text(name)
+        if text is None:
+            return tuple(default)
+        names = _unique([part.strip() for part in text.split(",") if part.strip()] if many else [text])
+        unknown = [part for part in names if part not in known]
+        if unknown or not names:
+            some = "any of these, with commas between" if many else "one of these"
+            self.mistakes.append(f"{name} says {', '.join(unknown) or text}; choose {some}: {', '.join(known)}.")
+            return tuple(default)
+        return names
+
+    def seconds(self, name: str, default: float) -> float:
+        text = self.text(name)
+        if text is None:
+            return default
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            self.mistakes.append(f"{name} says {text}; give a number of seconds above 0, as in {default:.0f}.")
+            return default
+        return seconds
+
+    def checkpoint(self, name: str) -> str | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            checkpoint, _ = split_checkpoint(text)
+        except CheckpointError as error:
+            self.mistakes.append(f"{name}: {error.message}")
+            return None
+        folder = Path(checkpoint)
+        if folder.is_absolute() and not (folder / "config.json").is_file():
+            fault = "a folder without a config.json" if folder.is_dir() else "a folder that does not exist"
+            self.mistakes.append(f"{name} says {text}, {fault}; give a hub id or the folder of a checkpoint.")
+            return None
+        return text

@@ -1,0 +1,34 @@
+"""Start the page: settings from the environment, then the Lab, then Gradio."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+
+from components.core.errors import SettingsError
+from components.core.settings import Settings
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"{error.message}\n")
+        raise SystemExit(2) from None
+
+    from components.runs.lab import Lab
+    from components.ui import layout
+
+    lab = Lab(settings)
+    page = layout.build(lab)
+    page.launch(prevent_thread_lock=True, **layout.launch_options())
+    # The page is up before the models are: a visitor reads while they load.
+    threading.Thread(target=lab.place, name="place", daemon=True).start()
+    page.block_thread()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""The lanes' colours and names, the same in every card, chart and table."""
+
+from __future__ import annotations
+
+from components.core.catalog import LANES
+
+COLOURS = ("#2b7fc4", "#d55e00", "#009e73", "#c2699a", "#8a7500")
+"""Told apart with any kind of colour blindness (after Okabe and Ito, 2008); each has a contrast of at least
+3:1 against the page's panels in light and in dark, so that they serve for bars and borders, never for text."""
+
+INK = "#767c86"
+"""Text of a figure that no page restyles: grey that can be read on white and on black; `ui/style.css` overrides it."""
+
+GRID = "rgba(128, 128, 128, 0.25)"
+
+
+def lane_colour(lane_id: str) -> str:
+    """Hex colour of a lane; grey for one that the catalogue does not know (rows of another version)."""
+    lane = LANES.get(lane_id)
+    return COLOURS[lane.colour % len(COLOURS)] if lane else "#80868f"
+
+
+def lane_label(lane_id: str) -> str:
+    """What a person reads for a lane, for instance ``Distil-Whisper``; plain text, not markup."""
+    lane = LANES.get(lane_id)
+    return lane.label if lane else lane_id

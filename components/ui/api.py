@@ -1,0 +1,106 @@
+"""The endpoints that scripts rely on: ``/compare`` and ``/models``, typed JSON out. Names and shapes stay."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Literal
+
+import gradio as gr
+from gradio.processing_utils import check_all_files_in_cache
+from gradio_client.utils import is_file_obj_with_meta
+
+from components.core import records
+from components.core.errors import AudioError
+from components.core.records import CompareJSON, ModelsJSON  # noqa: TC001 - Gradio reads the annotations
+from components.ui.requests import Cancellations, api_errors
+
+if TYPE_CHECKING:
+    from components.runs.lab import Lab
+
+MEASURE = "measure"
+"""Gradio's queue runs one event of this group at a time: lanes that run side by side would time each other."""
+
+
+def register(lab: Lab, cancellations: Cancellations) -> None:
+    """Add the endpoints to the Blocks being built."""
+
+    def compare(  # noqa: D417, PLR0917 - Gradio fills in the request; order is the contract's
+        audio: gr.FileData,
+        reference: str = "",
+        pair: str | None = None,
+        lanes: list[str] | None = None,
+        repeats: int = 1,
+        long_form: Literal["sequential", "chunked"] = "sequential",
+        timestamps: bool = True,
+        request: gr.Request = None,  # type: ignore[assignment] # Gradio fills it in by its annotation
+    ) -> CompareJSON:
+        """Transcribe one audio clip with Whisper and Distil-Whisper, and measure how much faster the second is.
+
+        The lanes run one after another on a warm device. The result holds, for each lane, the text, the segments
+        with their times, the seconds that features, encoder and decoder took, the tokens generated, word errors
+        where a reference is given, and warnings where a figure is suspect; then the speed-up of each lane relative
+        to the lane "whisper" on the same clip, and the machine that it was measured on.
+
+        Args:
+            audio: The clip, as an uploaded file: WAV, FLAC, OGG, Opus, MP3, M4A, WebM or a video with sound.
+            reference: What is really said, to count word errors against. Empty for none.
+            pair: Which teacher and student, of those that this Space offers; null for its default. See /models.
+            lanes: Which contestants, for instance ["whisper", "distil"]; null for all that are offered.
+            repeats: How often each lane is timed; the lanes alternate and the median is reported.
+            long_form: How audio over 30 seconds is cut, the same for all lanes: "sequential" or "chunked".
+            timestamps: Whether to write segments with their times. Audio over 30 seconds always has them.
+
+        Returns:
+            The comparison as JSON; times in seconds.
+        """
+        session = (request.session_hash if request else None) or uuid.uuid4().hex
+        with api_errors(), cancellations.request(session) as stop:
+            return records.comparison_to_json(
+                lab.compare(
+                    uploaded_path(audio),
+                    reference=reference or "",
+                    pair=pair,
+                    lanes=lanes,
+                    repeats=repeats,
+                    long_form=long_form,
+                    timestamps=timestamps,
+                    cancelled=stop.is_set,
+                )
+            )
+
+    def models(pair: str | None = None) -> ModelsJSON:
+        """List the models of a pair: layers, parameters of encoder and decoder, and the student's share of them.
+
+        The counts come from the configurations alone; no weights are loaded or downloaded.
+
+        Args:
+            pair: Which teacher and student, of those that this Space offers; null for its default.
+
+        Returns:
+            The pair, its lanes, and the ratios of the student's parameters to the teacher's, as fractions.
+        """
+        with api_errors():
+            return records.models_to_json(pair or lab.default_pair, lab.models(pair))
+
+    gr.api(compare, api_name="compare", concurrency_id=MEASURE, concurrency_limit=1)
+    gr.api(models, api_name="models")
+
+
+def uploaded_path(audio: object) -> str:
+    """Path of a file that this visitor uploaded.
+
+    ``gr.api`` skips the components' own checks, and Gradio looks only at objects that declare themselves files:
+    whatever does not, or lies outside the upload folder, is refused here.
+    """
+    if isinstance(audio, gr.FileData):
+        audio = audio.model_dump()
+    if not isinstance(audio, dict) or not is_file_obj_with_meta(audio):
+        raise AudioError(
+            "No audio was sent. Upload a file first (POST it to /gradio_api/upload, or use handle_file of "
+            'gradio_client) and pass {"path": its path, "meta": {"_type": "gradio.FileData"}}.'
+        )
+    path = audio["path"]
+    if "://" in path:
+        raise AudioError("The audio is a link. Upload the file itself.")
+    check_all_files_in_cache(audio)
+    return path

@@ -1,0 +1,74 @@
+"""The page: its frame, its tabs, and what it is launched with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from components.ui import api, markup
+from components.ui.compare_tab import CompareTab, session_of
+from components.ui.models_tab import ModelsTab
+from components.ui.requests import Cancellations, Refused, plain_words
+
+if TYPE_CHECKING:
+    from components.runs.lab import Lab
+
+STYLE = Path(__file__).with_name("style.css")
+CACHE_S = 600
+"""Seconds after which uploads and recordings are deleted, looked for as often."""
+MAX_WAITING = 32
+"""Requests that may wait; further ones are told that the queue is full."""
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+MONO_FONTS = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+
+
+def build(lab: Lab) -> gr.Blocks:
+    """The whole page and its API over one ``Lab``; nothing heavy is loaded and no model placed."""
+    cancellations = Cancellations()
+
+    def stamp(pair: str) -> str:
+        try:
+            with plain_words():
+                return markup.stamp(lab.stamp(pair), lab.settings.get_pair(pair).note)
+        except Refused as refused:
+            return markup.message(refused.message, problem=True)
+
+    def refresh(visit: list, pair: str, tokens: int) -> tuple[Any, ...]:
+        return stamp(pair), *models.refresh(visit, pair, tokens)
+
+    def leave(request: gr.Request) -> None:
+        cancellations.stop(session_of(request))
+
+    with gr.Blocks(title=markup.TITLE, analytics_enabled=False, delete_cache=(CACHE_S, CACHE_S)) as page:
+        gr.HTML(markup.header())
+        stamped = gr.HTML(markup.stamp({"pair": lab.default_pair}), elem_id="stamp")
+        with gr.Tabs():
+            with gr.Tab("Compare", id="compare"):
+                compare = CompareTab(lab)
+            with gr.Tab("Models", id="models"):
+                models = ModelsTab(lab)
+        finished = compare.connect(cancellations)
+        models.connect(compare.pair)
+        inputs, outputs = [compare.visit, compare.pair, models.tokens], [stamped, *models.outputs]
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        page.load(refresh, inputs, outputs, **quiet)
+        compare.pair.change(refresh, inputs, outputs, **quiet)
+        finished.then(refresh, inputs, outputs, **quiet)
+        page.unload(leave)
+        api.register(lab, cancellations)
+    return page.queue(max_size=MAX_WAITING, default_concurrency_limit=8)
+
+
+def launch_options() -> dict[str, Any]:
+    """What ``launch`` is given: looks, limits, and nothing of a visitor kept."""
+    theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONO_FONTS)
+    return {
+        "theme": theme,
+        "css_paths": [STYLE],
+        "max_file_size": "200mb",
+        "show_error": False,
+        "run_history": False,
+        "footer_links": ["api", "gradio", "settings"],
+    }

@@ -1,0 +1,361 @@
+"""The page's own HTML. Whatever did not come from this file goes through ``escape``: it is text, never markup."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from typing import TYPE_CHECKING
+
+from components.core import scoring
+from components.core.catalog import checkpoint_name
+from components.core.types import BASELINE_LANE
+from components.report.subtitles import clock, to_srt, to_vtt
+from components.report.theme import lane_colour, lane_label
+from components.report.totals import decoder_share, lanes_of, total_speed_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from components.core.types import Comparison, LaneFailure, LaneRun, ModelInfo, WordErrors
+
+TITLE = "Whisper, distilled"
+TAGLINE = (
+    "Speak or pick a clip: Whisper and Distil-Whisper write it down one after the other, "
+    "and you see how much faster the distilled one is on this machine."
+)
+NOTEBOOK_DECODER_SHARE = "over 90 %"
+"""What the Distil-Whisper notebook says of Whisper large-v2 on an A100."""
+
+TAG_WORDS = {"substituted": "changed", "inserted": "added", "deleted": "missing"}
+
+
+def header() -> str:
+    return f"<header class='masthead'><h1>{TITLE}</h1><p>{TAGLINE}</p></header>"
+
+
+def stamp(values: Mapping[str, str], note: str = "") -> str:
+    """The line that says what runs where; ``note`` is what a visitor must know of the pair."""
+    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in values.items())
+    return f"<dl class='stamp'>{items}</dl>" + (pair_note(note) if note else "")
+
+
+def pair_note(note: str) -> str:
+    return f"<p class='pair-note'><strong>About this pair:</strong> {escape(note)}</p>"
+
+
+def message(text: str, *, problem: bool = False) -> str:
+    """A line of status, read out by a screen reader when it changes."""
+    if problem:
+        return f"<p class='status problem' role='alert'><span aria-hidden='true'>⚠</span> {escape(text)}</p>"
+    return f"<p class='status' role='status'>{escape(text)}</p>"
+
+
+def empty_state() -> str:
+    return (
+        "<section class='empty'><h2>Nothing measured yet</h2><ol>"
+        "<li>Record a sentence with the microphone, upload a file, or pick an example clip.</li>"
+        "<li>Press <strong>Run both models</strong>.</li>"
+        "<li>Read the two transcripts, and how many times faster the distilled model wrote its own.</li>"
+        "</ol></section>"
+    )
+
+
+def result(comparison: Comparison, visit: Sequence[LaneRun], stamp_values: Mapping[str, str], note: str) -> str:
+    """All of a comparison that is read first: the figure, the transcripts, the words that differ."""
+    return hero(comparison, visit, stamp_values, note) + cards(comparison) + word_diff(comparison)
+
+
+def hero(comparison: Comparison, visit: Sequence[LaneRun], stamp_values: Mapping[str, str], note: str) -> str:
+    """The large figure, the machine that it holds for, and what makes it suspect; then this visit's total."""
+    speed_ups = comparison.speed_up
+    lane_id = next(iter(speed_ups), None)
+    if lane_id is None:
+        figure, sentence = "–", _no_speed_up(comparison)
+    else:
+        figure = f"{speed_ups[lane_id]:.2f}<span class='times'>×</span>"
+        sentence = _speed_sentence(lane_id, speed_ups[lane_id])
+    others = "".join(
+        f"<li>{_swatch(other)}{escape(lane_label(other))} <strong>{ratio:.2f}×</strong></li>"
+        for other, ratio in speed_ups.items()
+        if other != lane_id
+    )
+    spread = _spread(comparison)
+    machine = comparison.machine
+    where = " · ".join(
+        escape(part)
+        for part in (
+            machine.device_name,
+            f"{machine.threads} threads" if machine.device == "cpu" else "",
+            *(f"{name} {value}" for name, value in stamp_values.items() if name in {"dtype", "attention", "runtime"}),
+            f"{comparison.audio_length_s:.1f} s of audio",
+        )
+        if part
+    )
+    total = total_speed_up(visit, lane_id) if lane_id else None
+    count = sum(1 for run in visit if run.lane_id == lane_id)
+    return (
+        f"<section class='hero' aria-label='Speed-up'><p class='figure'>{figure}</p>"
+        f"<div class='hero-words'><p class='claim'>{sentence}</p>"
+        f"<p class='where'>Holds for: {where}</p>"
+        + (f"<p class='where'>{escape(spread)}</p>" if spread else "")
+        + (f"<ul class='others'>{others}</ul>" if others else "")
+        + (
+            f"<p class='where'>This visit: {count} samples, total over total {total:.2f}×</p>"
+            if count > 1 and total
+            else ""
+        )
+        + _warnings([(run.lane_id, warning) for run in comparison.runs for warning in run.warnings])
+        + (pair_note(note) if note else "")
+        + "</div></section>"
+    )
+
+
+def _no_speed_up(comparison: Comparison) -> str:
+    if comparison.run(BASELINE_LANE) is None:
+        return f"No speed-up: it is measured against {escape(lane_label(BASELINE_LANE))}, which did not run."
+    return "No speed-up: nothing was timed to compare."
+
+
+def _speed_sentence(lane_id: str, ratio: float) -> str:
+    lane, baseline = escape(lane_label(lane_id)), escape(lane_label(BASELINE_LANE))
+    if 0.97 <= ratio <= 1.03:
+        return f"{lane} was as fast as {baseline} on this clip"
+    if ratio > 1:
+        return f"{lane} was {ratio:.2f} times as fast as {baseline} on this clip"
+    return f"{lane} was slower than {baseline} on this clip: {1 / ratio:.2f} times its time"
+
+
+def _spread(comparison: Comparison) -> str:
+    """Median and quartiles of each lane's repeats, where there are enough to speak of."""
+    from statistics import quantiles
+
+    repeats = max((len(run.repeats) for run in comparison.runs), default=0)
+    if repeats < 2:
+        return ""
+    spans = []
+    for run in comparison.runs:
+        times = sorted(timing.generation_time_s for timing in run.repeats)
+        if len(times) > 1:
+            low, _, high = quantiles(times, n=4, method="inclusive")
+            spans.append(f"{lane_label(run.lane_id)} {seconds(low)} to {seconds(high)}")
+    return f"Median of {repeats} alternated repeats; middle half: {', '.join(spans)}"
+
+
+def _warnings(pairs: Sequence[tuple[str, str]]) -> str:
+    if not pairs:
+        return ""
+    items = "".join(
+        f"<li><span aria-hidden='true'>⚠</span> <strong>{escape(lane_label(lane_id))}:</strong> {escape(text)}</li>"
+        for lane_id, text in pairs
+    )
+    return f"<ul class='warnings' aria-label='Warnings'>{items}</ul>"
+
+
+def _swatch(lane_id: str) -> str:
+    return f"<span class='swatch' style='background:{lane_colour(lane_id)}' aria-hidden='true'></span>"
+
+
+def seconds(value: float | None) -> str:
+    """Three significant figures with the unit, ``–`` for nothing."""
+    if value is None:
+        return "–"
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def cards(comparison: Comparison) -> str:
+    """The transcripts side by side, in the lanes' colours; a lane that failed has a card that says why."""
+    return (
+        "<section class='cards' aria-label='Transcripts'>"
+        + "".join(_card(run) for run in comparison.runs)
+        + "".join(_failure_card(failure) for failure in comparison.failures)
+        + "</section>"
+    )
+
+
+def _card(run: LaneRun) -> str:
+    timing = run.timing
+    facts: list[tuple[str, str, str]] = [
+        ("Latency", seconds(timing.generation_time_s if timing else None), "encoder and decoder"),
+        ("Encoder", seconds(timing.encoder_time_s if timing else None), ""),
+        ("Decoder", seconds(timing.decoder_time_s if timing else None), ""),
+        ("Real-time factor", f"{run.rtfx:.1f}×" if run.rtfx else "–", "seconds of audio a second"),
+        ("Tokens", f"{run.generated_tokens:,}", "generated"),
+        ("End to end", seconds(timing.end_to_end_time_s if timing else None), "clip in, text out"),
+    ]
+    if run.word_errors is not None and run.word_errors.wer is not None:
+        facts.append(("Word error rate", f"{run.word_errors.wer:.1%}", "against the reference"))
+    text = escape(run.transcript.text.strip()) or "<em>No words</em>"
+    return (
+        f"<article class='card' style='--lane:{lane_colour(run.lane_id)}' data-lane='{escape(run.lane_id)}'>"
+        f"<h3>{_swatch(run.lane_id)}{escape(lane_label(run.lane_id))}<small>{escape(checkpoint_name(run.checkpoint))}</small></h3>"
+        f"<p class='transcript'>{text}</p><dl class='facts'>"
+        + "".join(
+            f"<div><dt>{name}</dt><dd>{escape(value)}</dd>{f'<small>{hint}</small>' if hint else ''}</div>"
+            for name, value, hint in facts
+        )
+        + f"</dl>{_warnings([(run.lane_id, warning) for warning in run.warnings])}</article>"
+    )
+
+
+def _failure_card(failure: LaneFailure) -> str:
+    return (
+        f"<article class='card failed' style='--lane:{lane_colour(failure.lane_id)}' "
+        f"data-lane='{escape(failure.lane_id)}'><h3>{_swatch(failure.lane_id)}{escape(lane_label(failure.lane_id))}"
+        f"</h3><p class='transcript' role='alert'>This lane did not run: {escape(failure.message)}</p></article>"
+    )
+
+
+def word_diff(comparison: Comparison) -> str:
+    """Lane against lane, and each lane against the reference where there is one."""
+    blocks = []
+    if len(comparison.runs) > 1:
+        first = comparison.run(BASELINE_LANE) or comparison.runs[0]
+        for run in comparison.runs:
+            if run is not first:
+                spans = scoring.diff_spans(first.transcript.text, run.transcript.text)
+                title = f"{lane_label(first.lane_id)} → {lane_label(run.lane_id)}"
+                blocks.append(_diff(title, _differing(spans), spans))
+    for run in comparison.runs:
+        if run.reference and run.word_errors is not None:
+            spans = scoring.diff_spans(run.normalized_reference or "", run.normalized_text or "")
+            blocks.append(_diff(f"Reference → {lane_label(run.lane_id)}", _wer(run.word_errors), spans))
+    if not blocks:
+        return ""
+    legend = "".join(f"<li><span class='{tag}'>{word}</span></li>" for tag, word in TAG_WORDS.items())
+    return (
+        f"<section class='diff' aria-label='Word by word'><h3>Word by word</h3>"
+        f"<ul class='legend'>{legend}</ul>{''.join(blocks)}</section>"
+    )
+
+
+def _differing(spans: Sequence[tuple[str, str | None]]) -> str:
+    count = sum(len(text.split()) for text, tag in spans if tag)
+    return "the same words" if not count else f"{count} {'word differs' if count == 1 else 'words differ'}"
+
+
+def _wer(errors: WordErrors) -> str:
+    if errors.wer is None:
+        return "no reference words to count against"
+    return (
+        f"WER {errors.wer:.1%}: {errors.substitutions} changed, {errors.deletions} missing, "
+        f"{errors.insertions} added, of {errors.reference_words} words"
+    )
+
+
+def _diff(title: str, summary: str, spans: Iterable[tuple[str, str | None]]) -> str:
+    elements = {"inserted": "ins", "deleted": "del"}
+    words = " ".join(
+        f"<{elements.get(tag, 'mark')} class='{tag}' title='{TAG_WORDS.get(tag, tag)}'>{escape(text)}"
+        f"</{elements.get(tag, 'mark')}>"
+        if tag
+        else escape(text)
+        for text, tag in spans
+    )
+    return f"<h4>{escape(title)} <small>{escape(summary)}</small></h4><p class='words'>{words}</p>"
+
+
+def segments(comparison: Comparison) -> str:
+    """A table of timestamps a lane, each with its subtitle files as links that carry their own content."""
+    stem = comparison.clip_id.rsplit(".", 1)[0] or "clip"
+    tables = []
+    for run in comparison.runs:
+        found = run.transcript.segments
+        rows = "".join(
+            f"<tr><td>{clock(part.start_s)}</td><td>{clock(part.end_s)}</td><td>{escape(part.text.strip())}</td></tr>"
+            for part in found
+        )
+        name = f"{stem}.{run.lane_id}"
+        tables.append(
+            f"<div class='lane-table' style='--lane:{lane_colour(run.lane_id)}'>"
+            f"<h4>{_swatch(run.lane_id)}{escape(lane_label(run.lane_id))}"
+            f"<span class='downloads'>{_download(name + '.srt', to_srt(found), 'SRT', 'application/x-subrip')}"
+            f"{_download(name + '.vtt', to_vtt(found), 'VTT', 'text/vtt')}</span></h4>"
+            "<div class='scroll' tabindex='0' role='region' aria-label='Timestamps'><table><thead><tr>"
+            "<th scope='col'>Start</th><th scope='col'>End</th><th scope='col'>Text</th></tr></thead>"
+            f"<tbody>{rows or '<tr><td colspan=3>No timestamps</td></tr>'}</tbody></table></div></div>"
+        )
+    return f"<section class='segments'>{''.join(tables)}</section>"
+
+
+def _download(filename: str, content: str, label: str, mime: str) -> str:
+    """A link that holds the file itself, so that nothing of a visitor's is left on the server."""
+    data = base64.b64encode(content.encode()).decode()
+    return (
+        f"<a class='download' download='{escape(filename)}' href='data:{mime};charset=utf-8;base64,{data}'"
+        f" aria-label='Download {escape(filename)}'>{escape(label)} ↓</a>"
+    )
+
+
+def json_download(clip_id: str, content: str) -> str:
+    return f"<p>{_download(f'{clip_id}.json', content, 'Download the JSON', 'application/json')}</p>"
+
+
+def models_table(infos: Sequence[ModelInfo], note: str) -> str:
+    """Layers, parameters and ratios a lane, and what it really runs with once it is loaded."""
+    if not infos:
+        return ""
+    baseline = next((info for info in infos if info.lane_id == BASELINE_LANE), infos[0])
+    head = "".join(
+        f"<th scope='col'>{name}</th>"
+        for name in (
+            "Lane",
+            "Encoder layers",
+            "Decoder layers",
+            "Parameters",
+            "Encoder",
+            "Decoder",
+            "Size ratio",
+            "Decoder ratio",
+            "Device",
+            "dtype",
+            "Attention",
+        )
+    )
+    rows = "".join(
+        f"<tr style='--lane:{lane_colour(info.lane_id)}'><th scope='row'>{_swatch(info.lane_id)}"
+        f"{escape(lane_label(info.lane_id))}<small>{escape(checkpoint_name(info.checkpoint))}</small></th>"
+        f"<td>{info.encoder_layers}</td><td>{info.decoder_layers}</td><td>{info.num_parameters:,}</td>"
+        f"<td>{info.encoder_parameters:,}</td><td>{info.decoder_parameters:,}</td>"
+        f"<td>{100 * info.num_parameters / baseline.num_parameters:.6f} %</td>"
+        f"<td>{100 * info.decoder_parameters / baseline.decoder_parameters:.6f} %</td>"
+        f"<td>{_loaded(info.device)}</td><td>{_loaded(info.dtype)}</td><td>{_loaded(info.attention)}</td></tr>"
+        for info in infos
+    )
+    return (
+        f"<div class='scroll' tabindex='0' role='region' aria-label='Models'><table class='models'><thead><tr>{head}"
+        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<p class='where'>Counts and ratios (to {escape(lane_label(baseline.lane_id))}) come from the configuration "
+        "alone; device, dtype and attention are what a loaded model really uses.</p>"
+        + (pair_note(note) if note else "")
+    )
+
+
+def _loaded(value: str | None) -> str:
+    return escape(value) if value else "<em>not loaded yet</em>"
+
+
+def why_faster() -> str:
+    return (
+        "<section><h2>Why fewer decoder layers are faster</h2>"
+        "<p>The encoder reads up to 30 seconds of audio in one pass, and both models have the same one. The decoder "
+        "runs once for every token it writes, through all of its layers: each line below is one layer, as long as the "
+        "tokens written. The area is the work.</p></section>"
+    )
+
+
+def decoder_shares(visit: Sequence[LaneRun]) -> str:
+    """How much of the generation time the decoder took in this visit, beside the notebook's figure."""
+    shares = [(lane_id, decoder_share(visit, lane_id)) for lane_id in lanes_of(visit)]
+    bars = "".join(
+        f"<div class='share' style='--lane:{lane_colour(lane_id)}'><span>{_swatch(lane_id)}"
+        f"{escape(lane_label(lane_id))}</span><span class='bar' aria-hidden='true'>"
+        f"<span style='width:{100 * share:.1f}%'></span></span><strong>{share:.1%}</strong></div>"
+        for lane_id, share in shares
+        if share is not None
+    )
+    return (
+        "<section class='shares'><h3>The decoder's share of generation time</h3>"
+        + (bars or "<p class='where'>Run a clip on the Compare tab, and its measured share appears here.</p>")
+        + f"<p class='where'>The Distil-Whisper notebook says {NOTEBOOK_DECODER_SHARE} for Whisper large-v2 on an "
+        "A100. Above is what was measured on this machine in this visit.</p></section>"
+    )

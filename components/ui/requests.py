@@ -1,0 +1,100 @@
+"""What surrounds every request: a way to stop it, and errors put in words for a person."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from components.core.errors import Cancelled, WhisperSpaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
+
+UNEXPECTED = "Something went wrong on the server, not with you. It has been logged; try again, or try another clip."
+
+
+class Cancellations:
+    """Who asked to stop. A request's event is set by its own session alone: by Cancel, or by leaving the page."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, set[threading.Event]] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, session: str) -> threading.Event:
+        """Register a request; its ``is_set`` is what the engines ask between two tokens."""
+        event = threading.Event()
+        with self._lock:
+            self._events.setdefault(session, set()).add(event)
+        return event
+
+    def end(self, session: str, event: threading.Event) -> None:
+        """Forget a request that is over."""
+        with self._lock:
+            events = self._events.get(session, set())
+            events.discard(event)
+            if not events:
+                self._events.pop(session, None)
+
+    def stop(self, session: str) -> None:
+        """Ask every request of a session to stop, and forget them."""
+        with self._lock:
+            events = self._events.pop(session, set())
+        for event in events:
+            event.set()
+
+    @contextmanager
+    def request(self, session: str) -> Iterator[threading.Event]:
+        """``begin`` and ``end`` around a call."""
+        event = self.begin(session)
+        try:
+            yield event
+        finally:
+            self.end(session, event)
+
+
+class Refused(Exception):  # noqa: N818 - it carries an answer
+    """A request that ends without a result. The message is plain text for a person, safe to show once escaped."""
+
+    def __init__(self, message: str, *, cancelled: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.cancelled = cancelled
+
+
+@contextmanager
+def plain_words() -> Iterator[None]:
+    """Turn whatever goes wrong into ``Refused``: our errors keep their sentence, others are logged and told in general.
+
+    Raises:
+        Refused: always in place of the error.
+    """
+    try:
+        yield
+    except Cancelled as error:
+        raise Refused("Cancelled. Nothing of that run was kept.", cancelled=True) from error
+    except WhisperSpaceError as error:
+        log.info("refused: %s", error.message, exc_info=error.__cause__)
+        raise Refused(error.message) from error
+    except Exception as error:
+        log.exception("unexpected error")
+        raise Refused(UNEXPECTED) from error
+
+
+@contextmanager
+def api_errors() -> Iterator[None]:
+    """The same for a script: an error of Gradio's, which reaches the client with its message and without a traceback.
+
+    Raises:
+        gradio.Error: in place of the error.
+    """
+    try:
+        with plain_words():
+            yield
+    except Refused as refused:
+        raise gr.Error(refused.message, print_exception=False) from refused

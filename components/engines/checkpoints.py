@@ -1,0 +1,168 @@
+"""Checkpoint -> configuration, model, processor; and a sentence for a person wherever that fails.
+
+Weights are read from safetensors alone, since a pickle can run code; no code from a repository is ever run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.core.catalog import checkpoint_name
+from components.core.errors import CheckpointError
+from components.engines.device import is_out_of_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from transformers import PreTrainedModel, ProcessorMixin, WhisperConfig
+
+    from components.core.types import LaneSpec
+
+
+def load_config(lane: LaneSpec, token: str | None = None) -> WhisperConfig:
+    """Read the architecture alone: a small file, from the folder or the hub.
+
+    Raises:
+        CheckpointError: it is not there, not reachable, not readable, or not a Whisper.
+    """
+    from transformers import AutoConfig, WhisperConfig
+
+    _check_place(lane.checkpoint)
+    with explained(lane.checkpoint):
+        config = AutoConfig.from_pretrained(lane.checkpoint, **_source(lane, token))
+    if not isinstance(config, WhisperConfig):
+        raise CheckpointError(
+            f"{checkpoint_name(lane.checkpoint)} is a {config.model_type} model. "
+            "Choose a Whisper or Distil-Whisper checkpoint."
+        )
+    return config
+
+
+def load_model(lane: LaneSpec, *, dtype: torch.dtype, attention: str, token: str | None = None) -> PreTrainedModel:
+    """Load the weights in ``dtype`` on the CPU.
+
+    Raises:
+        CheckpointError: no safetensors, a corrupt or incomplete file, gated, not reachable.
+    """
+    from transformers import AutoModelForSpeechSeq2Seq
+
+    with explained(lane.checkpoint):
+        model, report = AutoModelForSpeechSeq2Seq.from_pretrained(
+            lane.checkpoint,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            output_loading_info=True,
+            **_source(lane, token),
+        )
+    if missing := report["missing_keys"]:
+        # Transformers would fill them with random numbers, and the lane would talk nonsense.
+        raise CheckpointError(
+            f"{checkpoint_name(lane.checkpoint)} has weights that do not fit its config.json: "
+            f"{len(missing)} tensors are missing. Export it again."
+        )
+    return model.eval()
+
+
+def load_processor(lane: LaneSpec, token: str | None = None) -> ProcessorMixin:
+    """Load feature extractor and tokenizer.
+
+    Raises:
+        CheckpointError: one of them is missing or is not Whisper's.
+    """
+    from transformers import AutoProcessor
+
+    with explained(lane.checkpoint):
+        processor = AutoProcessor.from_pretrained(lane.checkpoint, **_source(lane, token))
+    tokenizer = getattr(processor, "tokenizer", None)
+    vocabulary = tokenizer.get_vocab() if tokenizer is not None else {}
+    if "<|notimestamps|>" not in vocabulary or not hasattr(processor, "feature_extractor"):
+        raise CheckpointError(
+            f"{checkpoint_name(lane.checkpoint)} has no Whisper tokenizer or feature extractor: add tokenizer.json and "
+            "preprocessor_config.json, as `processor.save_pretrained` writes them."
+        )
+    return processor
+
+
+@contextlib.contextmanager
+def explained(checkpoint: str) -> Iterator[None]:
+    """Turn whatever loading raises into a ``CheckpointError``; the cause stays attached for the log.
+
+    The message never quotes the cause, which may hold a path of the server or a token.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise CheckpointError(_explanation(checkpoint, error)) from error
+
+
+def _source(lane: LaneSpec, token: str | None) -> dict[str, Any]:
+    return {"revision": lane.revision or "main", "token": token, "trust_remote_code": False}
+
+
+def _check_place(checkpoint: str) -> None:
+    folder = Path(checkpoint)
+    if folder.is_absolute() and not folder.is_dir():
+        raise CheckpointError(f"There is no folder {checkpoint_name(checkpoint)} on this machine. Check the path.")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and what it came from: Transformers wraps the hub's errors in OSError."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def _explanation(checkpoint: str, error: BaseException) -> str:
+    from huggingface_hub import errors as hub
+    from safetensors import SafetensorError
+
+    folder = Path(checkpoint)
+    causes = tuple(_causes(error))
+    text = " ".join(str(cause) for cause in causes)
+
+    def caused_by(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    answers = [cause.response.status_code for cause in causes if isinstance(cause, hub.HfHubHTTPError)]
+    status = answers[0] if answers and not caused_by(hub.EntryNotFoundError) else None
+    no_weights = "safetensors" in text and not any(folder.glob("*.safetensors"))
+    sentences = (  # the first that applies; the hub's errors derive from each other
+        (caused_by(hub.GatedRepoError), "is gated. Accept its terms on the hub, then set HF_TOKEN."),
+        (caused_by(hub.RevisionNotFoundError), "has no such revision. Check what follows the @."),
+        (
+            caused_by(hub.RepositoryNotFoundError),
+            "is neither a folder here nor a checkpoint on the hub. If it is private, set HF_TOKEN.",
+        ),
+        (status in {401, 403}, "may not be read with this HF_TOKEN, says the hub. Set one that may."),
+        (status == 429, "is refused for now: the hub has had too many requests. Try again in a few minutes."),
+        (status is not None, f"cannot be fetched: the hub answers with error {status}. Try again later."),
+        (
+            caused_by(hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, ConnectionError, TimeoutError),
+            "is not in the cache, and the hub cannot be reached. Check the connection and try again.",
+        ),
+        (
+            caused_by(SafetensorError) or "Consistency check failed" in text,
+            "has weights that are damaged or cut off. Delete them, then fetch or export them again.",
+        ),
+        (
+            no_weights,
+            "has no safetensors weights. Pickles are refused, since they can run code; convert them first.",
+        ),
+        (
+            folder.is_dir() and not (folder / "config.json").exists(),
+            "has no config.json. Name the folder that `save_pretrained` wrote.",
+        ),
+        ("custom code" in text, "wants to run code of its own, which is refused. Choose a plain Whisper checkpoint."),
+        ("mismatched" in text, "has weights that do not fit its config.json. Export it again."),
+    )
+    said = next((sentence for applies, sentence in sentences if applies), None)
+    return f"{checkpoint_name(checkpoint)} {said or f'cannot be loaded ({type(error).__name__}). The log says more.'}"

@@ -1,0 +1,218 @@
+"""The device that everything runs on. The only file that names cuda, mps or spaces."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+from components.core.types import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "numpy",
+    "kernels",
+    "flash-attn",
+    "ctranslate2",
+    "faster-whisper",
+    "accelerate",
+    "gradio",
+)
+"""Distributions whose versions can change a figure; those that are installed go into the machine's stamp."""
+
+DEFAULT_ATTENTION = "sdpa"
+FLASH_ATTENTION = "flash_attention_2"
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where models are placed; the same for every lane of a comparison."""
+
+    kind: Literal["cuda", "mps", "cpu"]
+
+    def synchronize(self) -> None:
+        """Wait until every kernel that was launched has ended, so that a clock read after it is true."""
+        import torch
+
+        if self.kind == "cuda":
+            torch.cuda.synchronize()
+        elif self.kind == "mps":
+            torch.mps.synchronize()
+
+    def reset_peak_memory(self) -> None:
+        import torch
+
+        if self.kind == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+
+    def peak_memory_bytes(self) -> int | None:
+        """Largest allocation by tensors since the last reset; ``None`` where the device keeps no such figure."""
+        import torch
+
+        return torch.cuda.max_memory_allocated() if self.kind == "cuda" else None
+
+    def available_memory_bytes(self) -> int:
+        """What a new model may take: free device memory, or main memory within the container's limit."""
+        import torch
+
+        if self.kind == "cuda":
+            unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+            return torch.cuda.mem_get_info()[0] + unused
+        return _available_main_memory_bytes()
+
+    def release_memory(self) -> None:
+        """Give cached blocks back, after a model was dropped."""
+        import gc
+
+        import torch
+
+        gc.collect()
+        if self.kind == "cuda":
+            torch.cuda.empty_cache()
+        elif self.kind == "mps":
+            torch.mps.empty_cache()
+
+    @property
+    def name(self) -> str:
+        """The name that its maker gave it, for the stamp."""
+        import torch
+
+        if self.kind == "cuda":
+            return torch.cuda.get_device_name()
+        return _processor_name()
+
+
+@functools.cache
+def detect() -> Device:
+    """The best device of this machine."""
+    import torch
+
+    if torch.cuda.is_available():
+        return Device("cuda")
+    if torch.backends.mps.is_available():
+        return Device("mps")
+    return Device("cpu")
+
+
+def machine(processes: int = 1) -> Machine:
+    """The stamp of every figure: device, versions, threads."""
+    import torch
+
+    device = detect()
+    return Machine(
+        device=device.kind,
+        device_name=device.name,
+        platform=platform.platform(),
+        python=platform.python_version(),
+        libraries=_installed_versions(),
+        threads=torch.get_num_threads(),
+        processes=processes,
+    )
+
+
+def resolve_dtype(name: str, device: Device) -> torch.dtype:
+    """One dtype for all lanes: float16 on CUDA and float32 elsewhere, unless another is asked for by name.
+
+    ``int8`` is for the backends that quantize themselves; a lane of plain Transformers then runs in the default.
+    """
+    import torch
+
+    if name in {"auto", "int8"}:
+        return torch.float16 if device.kind == "cuda" else torch.float32
+    return cast("torch.dtype", getattr(torch, name))
+
+
+def attention_candidates(name: str, device: Device, dtype: torch.dtype) -> tuple[str, ...]:
+    """Attention kernels to try, best first.
+
+    ``auto`` wants flash attention on CUDA, which computes in half precision only; elsewhere it is sdpa at once.
+    A kernel that was asked for by name has no substitute.
+    """
+    if name != "auto":
+        return (name,)
+    if device.kind == "cuda" and dtype.itemsize == 2:
+        return (FLASH_ATTENTION, DEFAULT_ATTENTION)
+    return (DEFAULT_ATTENTION,)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the device or in main memory."""
+    torch_module = sys.modules.get("torch")
+    if torch_module is not None and isinstance(error, torch_module.OutOfMemoryError):
+        return True
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # the CPU allocator's words
+    )
+
+
+def zero_gpu() -> bool:
+    """Whether this is a ZeroGPU Space, where a GPU is there only inside functions that ``gpu`` decorates."""
+    try:
+        from spaces.config import Config
+    except ImportError:
+        return False
+    return bool(Config.zero_gpu)
+
+
+def gpu(duration: int | Callable[..., int]) -> Callable[[Function], Function]:
+    """Decorate a function that needs the device; on ZeroGPU it borrows a GPU for ``duration`` seconds.
+
+    ``duration`` may be a function of the same arguments. On ZeroGPU the function runs in another process: its
+    arguments and its result are pickled, so they hold no device tensor, no lock and no callback. Elsewhere the
+    function is returned unchanged.
+    """
+    if not zero_gpu():
+        return lambda function: function
+    import spaces
+
+    return cast("Callable[[Function], Function]", spaces.GPU(duration=duration))
+
+
+def _installed_versions() -> dict[str, str]:
+    versions = {}
+    for library in LIBRARIES:
+        try:
+            versions[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@functools.cache
+def _processor_name() -> str:
+    """The processor's model name; ``platform`` knows it only on some systems."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _available_main_memory_bytes() -> int:
+    """Memory that can be had without swapping, within the control group's limit (containers)."""
+    import psutil
+
+    available = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return available
+    if limit.strip().isdigit():
+        cached = int(statistics.get("inactive_file", 0))  # files read, such as weights: dropped when room is short
+        available = min(available, max(0, int(limit) - int(used) + cached))
+    return available

@@ -1,0 +1,135 @@
+"""LaneSpec -> Engine: each checkpoint loaded once, kept while there is room."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, cast
+
+from components.core.catalog import checkpoint_name
+from components.core.errors import LaneError
+from components.engines import device as devices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from components.core.settings import Settings
+    from components.core.types import LaneSpec
+    from components.engines.base import Engine
+    from components.engines.device import Device
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = {
+    "whisper": "components.engines.whisper:WhisperEngine",
+}
+"""Backend -> ``module:class``, made with ``(lane, settings, device)``; imported when a lane first asks for it."""
+
+HEADROOM = 1.2
+"""Room to leave beside the parameters, for activations and the key-value cache."""
+
+Key = tuple[str, str, str | None, str | None]
+
+
+class Pool:
+    """The engines that are loaded. Lanes with the same backend and checkpoint share one."""
+
+    def __init__(self, settings: Settings, device: Device | None = None) -> None:
+        self.settings = settings
+        self.device = device or devices.detect()
+        self._engines: OrderedDict[Key, Engine] = OrderedDict()  # least recently used first
+        self._lock = threading.Lock()
+
+    def get(self, lane: LaneSpec, *, beside: Collection[LaneSpec] = ()) -> Engine:
+        """The engine of a lane; loads it the first time, while others who ask wait.
+
+        ``beside``: lanes of the same comparison, whose engines stay. Where memory is short, the engines used least
+        recently make room.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be loaded.
+            LaneError: the backend is unknown or cannot run here, or there is not enough memory.
+        """
+        key = _key(lane)
+        with self._lock:
+            if key not in self._engines:
+                self._engines[key] = self._load(lane, keep={_key(other) for other in beside})
+            self._engines.move_to_end(key)
+            return self._engines[key]
+
+    def loaded(self, lane: LaneSpec) -> Engine | None:
+        """The engine of a lane if it is loaded already. Never waits, never loads."""
+        return self._engines.get(_key(lane))
+
+    def stamp(self, lane: LaneSpec) -> dict[str, str]:
+        """Device, dtype, attention and runtime of a lane: as used where it is loaded, else as they will be tried."""
+        if (engine := self.loaded(lane)) is not None:
+            info, runtime = engine.info, engine.runtime
+            return {
+                "device": info.device or self.device.kind,
+                "dtype": info.dtype or "",
+                "attention": info.attention or "",
+                "runtime": runtime,
+            }
+        dtype = devices.resolve_dtype(self.settings.dtype, self.device)
+        return {
+            "device": self.device.kind,
+            "dtype": str(dtype).removeprefix("torch."),
+            "attention": devices.attention_candidates(self.settings.attention, self.device, dtype)[0],
+            "runtime": self.settings.runtime,
+        }
+
+    def unload(self) -> None:
+        """Free everything."""
+        with self._lock:
+            self._evict(keep=set(), until=lambda: False)
+
+    def _load(self, lane: LaneSpec, keep: set[Key]) -> Engine:
+        make = _backend(lane)
+        needed = self._needed_bytes(lane)
+        self._evict(keep, until=lambda: self.device.available_memory_bytes() >= needed)
+        available = self.device.available_memory_bytes()
+        if available < needed:
+            raise LaneError(
+                f"{checkpoint_name(lane.checkpoint)} needs about {needed / 1e9:.1f} GB of memory, and "
+                f"{available / 1e9:.1f} GB are free. Choose a smaller pair or a machine with more memory."
+            )
+        try:
+            return make(lane, self.settings, self.device)
+        except Exception as error:
+            self.device.release_memory()
+            if not devices.is_out_of_memory(error):
+                raise
+            raise LaneError(
+                f"Memory ran out while {checkpoint_name(lane.checkpoint)} was loaded. "
+                "Choose a smaller pair or a machine with more memory."
+            ) from error
+
+    def _needed_bytes(self, lane: LaneSpec) -> float:
+        from components.engines.checkpoints import load_config
+        from components.engines.counting import model_info
+
+        info = model_info(lane, load_config(lane, self.settings.token))
+        return HEADROOM * info.num_parameters * devices.resolve_dtype(self.settings.dtype, self.device).itemsize
+
+    def _evict(self, keep: set[Key], until: Callable[[], bool]) -> None:
+        for key in [key for key in self._engines if key not in keep]:
+            if until():
+                return
+            logger.info("unloading %s", checkpoint_name(key[1]))
+            self._engines.pop(key).unload()
+
+
+def _key(lane: LaneSpec) -> Key:
+    return lane.backend, lane.checkpoint, lane.revision, lane.assistant
+
+
+def _backend(lane: LaneSpec) -> Callable[[LaneSpec, Settings, Device], Engine]:
+    try:
+        module, _, name = BACKENDS[lane.backend].partition(":")
+    except KeyError:
+        choices = ", ".join(BACKENDS)
+        raise LaneError(f"There is no backend called “{lane.backend}”. Choose from: {choices}.") from None
+    return cast("Callable[[LaneSpec, Settings, Device], Engine]", getattr(importlib.import_module(module), name))

@@ -32,6 +32,11 @@ FORMATS = (
     "flv,mpeg,mpegts"
 )
 
+DEMUXER_OPTIONS = {
+    "format_whitelist": FORMATS,
+    "max_size": "65536",  # bytes of a packet of WAV: three times as fast as with its small default
+}
+
 MIN_RATE, MAX_RATE = 1_000, 768_000  # hertz
 MAX_CHANNELS = 64
 
@@ -81,9 +86,9 @@ def _load_file(file: BinaryIO, max_audio_s: float | None) -> np.ndarray:
     if not size:
         raise AudioError("The file is empty. Record again, or choose another file.")
     try:
-        with av.open(file, metadata_errors="replace", options={"format_whitelist": FORMATS}) as container:
+        with av.open(file, mode="r", metadata_errors="replace", options=DEMUXER_OPTIONS) as container:
             stream = container.streams.best("audio")
-            if stream is None:
+            if not isinstance(stream, av.AudioStream):
                 raise AudioError("There is no sound in this file. Choose one with an audio track.")
             reader = _Reader(container, stream)
             samples = _collect(reader.frames(), max_audio_s)
@@ -115,7 +120,7 @@ class _Reader:
         while True:
             try:
                 packet = next(packets)
-                frames = packet.decode()
+                frames = self.stream.decode(packet)
             except StopIteration:
                 break
             except av.InvalidDataError as error:
@@ -201,9 +206,8 @@ def _collect(frames: Iterable[av.AudioFrame], max_audio_s: float | None) -> np.n
             raise AudioError("The audio holds samples that are not finite numbers. Export it again as 16-bit WAV.")
         pcm += mono.tobytes()
         if limit is not None and len(pcm) > limit * mono.itemsize:
-            raise AudioError(
-                f"The audio is longer than {_duration(limit / SAMPLING_RATE)}, the limit here. Cut it into shorter parts."
-            )
+            longest = _duration(limit / SAMPLING_RATE)
+            raise AudioError(f"The audio is longer than {longest}, the limit here. Cut it into shorter parts.")
     if not pcm:
         raise AudioError("The audio holds no samples. Record again, or choose another file.")
     samples = np.frombuffer(pcm, dtype=np.float32)
@@ -221,10 +225,11 @@ def _resample(frames: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:
     """
     import av
 
-    resampler, shape = None, None
+    resampler: av.AudioResampler | None = None
+    shape: tuple[str, str, int] | None = None
     for frame in frames:
         frame.pts = None  # samples follow each other; a jump in the time stamps is no reason to fail
-        if shape != (frame.format.name, frame.layout.name, frame.sample_rate):
+        if resampler is None or shape != (frame.format.name, frame.layout.name, frame.sample_rate):
             _check_rate(frame.sample_rate)
             if resampler is not None:
                 yield from map(_unpack, resampler.resample(None))

@@ -26,11 +26,12 @@ ATTENTIONS = (AUTO, "eager", "sdpa", "flash_attention_2", "flash_attention_3")
 RUNTIMES = ("eager", "compiled")
 
 # Whisper's language codes; English first, then as in its tokenizer.
-LANGUAGES = tuple(  # noqa: SIM905 - a list would be a hundred lines
-    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml "
-    "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu "
-    "am yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue".split()
-)
+_CODES = """
+    en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml
+    cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am yi
+    lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue
+"""
+LANGUAGES = tuple(_CODES.split())
 
 DEFAULT_MAX_AUDIO_S = 3600.0
 

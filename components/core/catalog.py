@@ -110,7 +110,7 @@ def split_checkpoint(text: str) -> tuple[str, str | None]:
         CheckpointError: neither a folder nor the form of a hub id. That an absolute path exists is not looked at.
     """
     folder = Path(text).expanduser()
-    if folder.is_absolute() or folder.is_dir():
+    if folder.is_absolute() or (text and folder.is_dir()):
         return str(folder.resolve()), None
     match = re.fullmatch(r"(\w[\w.-]*/[\w.-]+)(?:@([\w./-]+))?", text, flags=re.ASCII)
     if match is None:

@@ -74,5 +74,3 @@ class Engine(Protocol):
 
     def unload(self) -> None:
         """Free the device memory. The engine is not used again."""
-
-

@@ -24,7 +24,7 @@ def model_info(lane: LaneSpec, config: WhisperConfig | Mapping[str, Any]) -> Mod
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
     if isinstance(config, Mapping):
-        config = WhisperConfig(**config)
+        config = WhisperConfig(**{"pad_token_id": 0} | dict(config))  # the default lies outside small vocabularies
     with torch.device("meta"):
         model = WhisperForConditionalGeneration(config)
     return ModelInfo(

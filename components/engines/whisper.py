@@ -73,6 +73,9 @@ GENERATION_FIELDS = (
 _cancelled: ContextVar[Callable[[], bool] | None] = ContextVar("cancelled", default=None)
 """The running request's; a context variable, since the hooks that read it sit on a model that requests share."""
 
+_unavailable: dict[str, str] = {}
+"""Attention kernels that failed to load in this process, and the kind of error."""
+
 
 def _raise_if_cancelled(*_: object) -> None:
     cancelled = _cancelled.get()
@@ -120,8 +123,8 @@ class WhisperEngine:
         config = load_config(lane, settings.token)
         dtype = resolve_dtype(settings.dtype, device)
         self.processor = load_processor(lane, settings.token)
-        self.model: Any = load_model(lane, dtype=dtype, attention=DEFAULT_ATTENTION, token=settings.token)
-        self.model.to(device.kind)
+        model: Any = load_model(lane, dtype=dtype, attention=DEFAULT_ATTENTION, token=settings.token)
+        self.model = model.to(device.kind)
         self._set_attention(attention_candidates(settings.attention, device, dtype))
         self._set_generation_config()
 
@@ -365,20 +368,15 @@ class WhisperEngine:
     def _set_attention(self, candidates: tuple[str, ...]) -> None:
         """Take the first kernel that works here. Only ``auto`` has more than one; why the first fails is noted."""
         for attention in candidates:
-            try:
-                self.model.set_attn_implementation(attention)
-            except Exception as error:
-                if is_out_of_memory(error):
-                    raise
-                logger.warning("%s is not available", attention, exc_info=True)
-                if attention == candidates[-1]:
-                    raise LaneError(
-                        f"The attention kernel {attention} cannot be used here ({type(error).__name__}). "
-                        "Set ATTENTION=auto, or install what it needs."
-                    ) from error
-                self.runtime_note += f" {attention} is not available here ({type(error).__name__})."
-            else:
+            reason = _try_attention(self.model, attention)
+            if reason is None:
                 break
+            if attention == candidates[-1]:
+                raise LaneError(
+                    f"The attention kernel {attention} cannot be used here ({reason}). "
+                    "Set ATTENTION=auto, or install what it needs."
+                )
+            self.runtime_note += f" {attention} is not available here ({reason})."
         self.runtime_note = self.runtime_note.strip()
 
     def _set_generation_config(self) -> None:
@@ -399,6 +397,23 @@ class WhisperEngine:
         self.model.generation_config = GenerationConfig(
             **kept, num_beams=1, do_sample=False, max_length=config.max_target_positions
         )
+
+
+def _try_attention(model: Any, attention: str) -> str | None:
+    """Set an attention kernel; the kind of error where that fails, else ``None``.
+
+    A kernel that failed once is not tried again: Transformers notes it as loaded before it loads it, so that the
+    second model to ask for it would be told that all is well.
+    """
+    if attention not in _unavailable:
+        try:
+            model.set_attn_implementation(attention)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            logger.warning("%s is not available", attention, exc_info=True)
+            _unavailable[attention] = type(error).__name__
+    return _unavailable.get(attention)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from components.core.audio import Source
+    from components.core.records import ManifestRow
     from components.core.settings import Settings
     from components.core.types import AudioClip, BenchmarkReport, Comparison, LaneSpec, Machine, ModelInfo
     from components.runs.compare import Progress
@@ -120,19 +121,17 @@ class Lab:
                 f"There is no long form called “{long_form}”. Choose from: {', '.join(get_args(LongForm))}."
             )
         options = DecodingOptions(self.settings.language, timestamps=timestamps, long_form=long_form)
-        clip = load_audio(source, clip_id=clip_id, max_audio_s=self.settings.max_audio_s)
-        with self._alone(progress, cancelled):
-            # On ZeroGPU the run is in a process of its own, which no callback can reach.
-            callbacks = {} if devices.zero_gpu() else {"progress": progress, "cancelled": cancelled}
-            return self._run(
-                clip=clip,
-                lanes=specs,
-                options=options,
-                pair_id=pair or self.default_pair,
-                reference=reference.strip() or None,
-                repeats=repeats,
-                **callbacks,
-            )
+        return self._compare(
+            source,
+            clip_id=clip_id,
+            lanes=specs,
+            options=options,
+            pair_id=pair or self.default_pair,
+            reference=reference.strip() or None,
+            repeats=repeats,
+            progress=progress,
+            cancelled=cancelled,
+        )
 
     def models(self, pair: str | None = None) -> tuple[ModelInfo, ...]:
         """Parameters and layers of each lane, from the configuration alone.
@@ -166,16 +165,32 @@ class Lab:
         """
         from components.runs.benchmark import benchmark
 
+        specs = self.choose_lanes(pair, lanes)
+        pair = pair or self.default_pair
+        options = DecodingOptions(self.settings.language)
+
+        def compare_row(row: ManifestRow, missing: Sequence[LaneSpec], baseline_tokens: int | None) -> Comparison:
+            return self._compare(
+                row.audio,
+                clip_id=row.clip_id,
+                lanes=missing,
+                options=options,
+                pair_id=pair,
+                reference=row.text,
+                repeats=repeats,
+                baseline_tokens=baseline_tokens,
+                cancelled=cancelled,
+            )
+
         return benchmark(
-            self,
             manifest,
             output,
-            pair=pair or self.default_pair,
-            lanes=self.choose_lanes(pair, lanes),
-            repeats=repeats,
+            compare_row,
+            lanes=specs,
+            pair_id=pair,
+            settings=self._shared_settings(repeats),
             resume=resume,
             progress=progress,
-            cancelled=cancelled,
         )
 
     def machine(self) -> Machine:
@@ -214,9 +229,36 @@ class Lab:
         if speech is not None and not devices.zero_gpu():  # where the GPU is only there within a request
             warm_up(engine, load_audio(speech), DecodingOptions(self.settings.language))
 
+    def _compare(
+        self,
+        source: Source | None,
+        *,
+        clip_id: str | None,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        **arguments: Any,
+    ) -> Comparison:
+        """Read the clip, wait for the device, run."""
+        clip = load_audio(source, clip_id=clip_id, max_audio_s=self.settings.max_audio_s)
+        with self._alone(progress, cancelled):
+            # On ZeroGPU the run is in a process of its own, which no callback can reach.
+            callbacks: dict[str, Any] = {} if devices.zero_gpu() else {"progress": progress, "cancelled": cancelled}
+            return self._run(clip=clip, **arguments, **callbacks)
+
     def _compare_clip(self, *, clip: AudioClip, lanes: Sequence[LaneSpec], **arguments: Any) -> Comparison:
         """What runs on the device: ``runs.compare`` with this pool, and on ZeroGPU in a process of its own."""
         return compare(clip, lanes, self.pool, **arguments)
+
+    def _shared_settings(self, repeats: int) -> dict[str, Any]:
+        """What rows of one file must agree on."""
+        settings = self.settings
+        return {
+            "language": settings.language,
+            "dtype": settings.dtype,
+            "attention": settings.attention,
+            "runtime": settings.runtime,
+            "repeats": repeats,
+        }
 
     def _model_info(self, lane: LaneSpec) -> ModelInfo:
         if (engine := self.pool.loaded(lane)) is not None:

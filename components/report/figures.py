@@ -122,8 +122,10 @@ def speed_up_figure(rows: Sequence[LaneRun]) -> go.Figure:
             y=ratios,
             customdata=clips,
             text=[f"{ratio:.2f}×" if ratio else "" for ratio in ratios] if len(numbers) <= 8 else None,
-            textposition="outside",
-            cliponaxis=False,
+            textposition="inside",
+            insidetextanchor="start",
+            textangle=0,
+            textfont={"color": "#000000"},  # at least 4.5:1 on every lane's colour, which white is not
             hovertemplate="%{customdata[0]}<br>%{y:.2f}×<extra>" + escape(lane_label(lane_id)) + "</extra>",
             **_bar(lane_id),
         )
@@ -142,7 +144,7 @@ def speed_up_figure(rows: Sequence[LaneRun]) -> go.Figure:
     _layout(figure, x="Sample (number)", y="Speed-up (times)")
     figure.update_xaxes(type="category", showgrid=False)
     highest = max([1.0, *(ratio for lane_id in lanes for ratio in speed_ups(rows, lane_id) if ratio)])
-    return figure.update_yaxes(range=[0, highest * 1.18])
+    return figure.update_yaxes(range=[0, highest * 1.08])
 
 
 def parameters_figure(infos: Sequence[ModelInfo]) -> go.Figure:

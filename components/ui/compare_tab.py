@@ -7,6 +7,7 @@ import threading  # noqa: TC003 - Gradio reads the callbacks' annotations
 from dataclasses import replace
 from html import escape
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -30,7 +31,7 @@ MAX_SAMPLES = 100
 """Samples of a visit that are kept for the charts; the oldest go first."""
 LABEL_LENGTH = 64
 """Characters of a sentence on an example's button."""
-LONG_FORMS = [("Sequential: window after window", "sequential"), ("Chunked: overlapping windows", "chunked")]
+LONG_FORMS = [("Sequential", "sequential"), ("Chunked", "chunked")]
 
 
 def visit_rows(visit: Sequence[Comparison], pair_id: str) -> list[LaneRun]:
@@ -47,11 +48,16 @@ def example_clips() -> tuple[list[list[str]], list[str]]:
     """Path and reference of every shipped clip, and its label; empty where none are shipped."""
     if not EXAMPLES.is_file():
         return [], []
-    rows = list(records.read_manifest(EXAMPLES))
-    labels = [
-        (row.text if len(row.text) <= LABEL_LENGTH else f"{row.text[:LABEL_LENGTH]}…") or row.clip_id for row in rows
-    ]
-    return [[str(row.audio), row.text] for row in rows], labels
+    rows = [row for row in records.read_manifest(EXAMPLES) if row.audio.is_file()]
+    labels = [shorten(row.text, LABEL_LENGTH, placeholder="…") if row.text else row.clip_id for row in rows]
+    return [[str(row.audio), row.text or ""] for row in rows], labels
+
+
+def chart(title: str, elem_id: str) -> gr.Plot:
+    """A column of its own, with a heading above the figure: beside others on a desktop, alone on a phone."""
+    with gr.Column(min_width=290, elem_classes="chart"):
+        gr.HTML(markup.heading(title), padding=False)
+        return gr.Plot(show_label=False, container=False, elem_id=elem_id)
 
 
 class CompareTab:
@@ -60,7 +66,8 @@ class CompareTab:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.visit = gr.State([])
-        with gr.Row(elem_classes="inputs"):
+        clips, labels = example_clips()
+        with gr.Row():
             with gr.Column(scale=3, min_width=300):
                 self.audio = gr.Audio(
                     sources=["microphone", "upload"],
@@ -68,66 +75,78 @@ class CompareTab:
                     label="Your clip: record or upload speech",
                     elem_id="clip",
                     editable=False,
+                    buttons=[],
                 )
                 with gr.Row():
-                    self.run = gr.Button("Run both models", variant="primary", elem_id="run", scale=3)
+                    self.run = gr.Button("Run comparison", variant="primary", elem_id="run", scale=3)
                     self.cancel = gr.Button("Cancel", elem_id="cancel", interactive=False, scale=1, min_width=100)
-            with gr.Column(scale=2, min_width=300):
-                self._examples_and_settings()
-        self.status = gr.HTML(markup.message(""), elem_id="status")
-        self.result = gr.HTML(markup.empty_state(), elem_id="result")
+            if clips:
+                with gr.Column(scale=2, min_width=300):
+                    examples = gr.Dataset(
+                        components=["audio", "textbox"],
+                        samples=clips,
+                        sample_labels=labels,
+                        samples_per_page=6,
+                        label="Example clips",
+                        elem_id="examples",
+                    )
+        self._options()
+        if clips:
+            examples.click(
+                lambda sample: sample, examples, [self.audio, self.reference], api_visibility="private", queue=False
+            )
+        self.status = gr.HTML(markup.message(""), elem_id="status", padding=False)
+        self.result = gr.HTML(markup.empty_state(), elem_id="result", padding=False)
         self._charts()
         self._details()
 
-    def _examples_and_settings(self) -> None:
+    def _options(self) -> None:
         lanes = self.lab.offered_lanes()
-        self.reference = gr.Textbox(
-            label="Reference text (optional)",
-            info="What is really said: word errors are counted against it.",
-            lines=2,
-            elem_id="reference",
-            render=False,
-        )
-        clips, labels = example_clips()
-        if clips:
-            gr.Examples(
-                clips,
-                [self.audio, self.reference],
-                example_labels=labels,
-                examples_per_page=6,
-                label="Example clips",
-                elem_id="examples",
-                cache_examples=False,
-                preload=False,
-                api_visibility="private",
-            )
-        with gr.Accordion("Settings", open=False, elem_id="settings"):
-            self.reference.render()
-            self.pair = gr.Dropdown(
-                [(self._pair_label(pair_id), pair_id) for pair_id in self.lab.offered_pairs],
-                value=self.lab.default_pair,
-                label="Pair",
-                info="A teacher and the student distilled from it.",
-                elem_id="pair",
-            )
-            self.lanes = gr.CheckboxGroup(
-                [(lane.label, lane.lane_id) for lane in lanes],
-                value=[lane.lane_id for lane in lanes],
-                label="Lanes",
-                elem_id="lanes",
-            )
-            self.repeats = gr.Slider(
-                1,
-                MAX_REPEATS,
-                value=1,
-                step=1,
-                label="Repeats",
-                info="The lanes alternate; the median counts.",
-                elem_id="repeats",
-            )
-            self.long_form = gr.Radio(
-                LONG_FORMS, value="sequential", label="Audio over 30 seconds", elem_id="long-form"
-            )
+        with gr.Accordion("Options: reference text, pair, lanes, repeats", open=False, elem_id="options"):
+            with gr.Row():
+                self.reference = gr.Textbox(
+                    label="Reference text (optional)",
+                    info="What is really said: word errors are counted against it.",
+                    lines=2,
+                    elem_id="reference",
+                    min_width=300,
+                    scale=2,
+                )
+                self.pair = gr.Dropdown(
+                    [(self._pair_label(pair_id), pair_id) for pair_id in self.lab.offered_pairs],
+                    value=self.lab.default_pair,
+                    label="Pair",
+                    info="A teacher and the student distilled from it.",
+                    elem_id="pair",
+                    min_width=300,
+                )
+            with gr.Row():
+                self.lanes = gr.CheckboxGroup(
+                    [(lane.label, lane.lane_id) for lane in lanes],
+                    value=[lane.lane_id for lane in lanes],
+                    label="Lanes",
+                    info="What runs, one after another.",
+                    elem_id="lanes",
+                    min_width=260,
+                )
+                self.repeats = gr.Slider(
+                    1,
+                    MAX_REPEATS,
+                    value=1,
+                    step=1,
+                    label="Repeats",
+                    info="The lanes alternate; the median counts.",
+                    elem_id="repeats",
+                    min_width=260,
+                )
+                self.long_form = gr.Radio(
+                    LONG_FORMS,
+                    value="sequential",
+                    label="Audio over 30 seconds",
+                    info="How it is cut, the same for all lanes.",
+                    elem_id="long-form",
+                    min_width=260,
+                )
 
     def _pair_label(self, pair_id: str) -> str:
         """A pair's name in the list, with what a visitor must know before choosing it."""
@@ -136,22 +155,21 @@ class CompareTab:
 
     def _charts(self) -> None:
         with gr.Row(visible=False, elem_classes="charts", elem_id="charts") as self.charts:
-            options: dict[str, Any] = {"min_width": 290, "scale": 1}
-            self.latency = gr.Plot(label="Latency of this visit's samples", elem_id="latency", **options)
-            self.speed_up = gr.Plot(label="Speed-up of this visit's samples", elem_id="speed-up", **options)
-            self.parameters = gr.Plot(label="Parameters", elem_id="parameters", **options)
+            self.latency = chart("Latency of this visit's samples", "latency")
+            self.speed_up = chart("Speed-up of this visit's samples", "speed-up")
+            self.parameters = chart("Parameters", "parameters")
 
     def _details(self) -> None:
         with gr.Column(visible=False, elem_id="details") as self.details:
             with gr.Accordion("Timestamps and subtitles", open=False):
-                self.segments = gr.HTML(elem_id="segments")
+                self.segments = gr.HTML(elem_id="segments", padding=False)
             with gr.Accordion("Result as JSON", open=False):
-                self.json_download = gr.HTML()
+                self.json_download = gr.HTML(padding=False)
                 self.json = gr.JSON(show_label=False, elem_id="json", max_height=420)
             with gr.Accordion("Repeat this run from a script", open=False):
                 self.python = gr.Code(language="python", label="Python", elem_id="python", interactive=False)
                 self.curl = gr.Code(language="shell", label="curl", elem_id="curl", interactive=False)
-            self.forget = gr.Button("Forget this visit's samples", size="sm", elem_id="forget")
+            self.forget = gr.Button("Forget this visit's samples", size="sm", elem_id="forget", scale=0)
 
     def connect(self, cancellations: Cancellations) -> Any:
         """Wire Run, Cancel and Forget; returns the event after which the other tabs refresh."""
@@ -177,7 +195,11 @@ class CompareTab:
             request: gr.Request,
             progress: Any = gr.Progress(),  # noqa: B008 - how Gradio finds it
         ) -> dict[Any, Any]:
-            settings = {
+
+            def tell(fraction: float, text: str) -> None:
+                progress(fraction, desc=text)
+
+            settings: dict[str, Any] = {
                 "reference": reference,
                 "pair": pair,
                 "lanes": lanes,
@@ -186,9 +208,9 @@ class CompareTab:
             }
             try:
                 with plain_words():
-                    hooks = {"progress": lambda part, text: progress(part, desc=text), "cancelled": event.is_set}
-                    comparison = self.lab.compare(audio, **settings, **hooks)
-                    return self._show(comparison, visit, settings, page_url(request))
+                    comparison = self.lab.compare(audio, **settings, progress=tell, cancelled=event.is_set)
+                    script = (page_url(request), Path(audio or "").name, settings)
+                    return self._show(comparison, visit, script)
             except Refused as refused:
                 return self._refuse(refused)
             finally:
@@ -219,8 +241,8 @@ class CompareTab:
         charts = [self.charts, self.latency, self.speed_up, self.parameters]
         return [self.visit, self.status, self.result, *charts, self.details, *details]
 
-    def _show(self, comparison: Comparison, visit: list, settings: dict[str, Any], url: str) -> dict[Any, Any]:
-        """Everything that one comparison changes on the page."""
+    def _show(self, comparison: Comparison, visit: list, script: tuple[str, str, dict[str, Any]]) -> dict[Any, Any]:
+        """What one comparison changes on the page; ``script`` is what repeats it: address, file, settings."""
         from components.report import figures
 
         visit = [*visit, comparison][-MAX_SAMPLES:]
@@ -232,7 +254,7 @@ class CompareTab:
         return {
             self.visit: visit,
             self.status: markup.message("Done."),
-            self.result: markup.result(comparison, rows, self.lab.stamp(comparison.pair_id), note),
+            self.result: markup.result(comparison, rows, note),
             self.charts: gr.Row(visible=bool(rows)),
             self.latency: figures.latency_figure(rows),
             self.speed_up: figures.speed_up_figure(rows),
@@ -241,8 +263,8 @@ class CompareTab:
             self.segments: markup.segments(comparison),
             self.json_download: markup.json_download(comparison.clip_id, json.dumps(as_json, indent=2)),
             self.json: as_json,
-            self.python: snippets.python_snippet(url, comparison.clip_id, settings),
-            self.curl: snippets.curl_snippet(url, comparison.clip_id, settings),
+            self.python: snippets.python_snippet(*script),
+            self.curl: snippets.curl_snippet(*script),
         }
 
     def _refuse(self, refused: Refused) -> dict[Any, Any]:
@@ -272,5 +294,6 @@ def session_of(request: gr.Request) -> str:
 
 def page_url(request: gr.Request) -> str:
     """Address of this page as the visitor's browser has it, without its query."""
-    parts = urlsplit(request.headers.get("referer") or request.headers.get("origin") or str(request.request.base_url))
+    headers = request.headers
+    parts = urlsplit(headers.get("referer") or headers.get("origin") or f"http://{headers.get('host')}/")
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/") + "/"

@@ -42,8 +42,8 @@ def build(lab: Lab) -> gr.Blocks:
         cancellations.stop(session_of(request))
 
     with gr.Blocks(title=markup.TITLE, analytics_enabled=False, delete_cache=(CACHE_S, CACHE_S)) as page:
-        gr.HTML(markup.header())
-        stamped = gr.HTML(markup.stamp({"pair": lab.default_pair}), elem_id="stamp")
+        gr.HTML(markup.header(), padding=False)
+        stamped = gr.HTML(markup.stamp({"pair": lab.default_pair}), elem_id="stamp", padding=False)
         with gr.Tabs():
             with gr.Tab("Compare", id="compare"):
                 compare = CompareTab(lab)
@@ -63,7 +63,28 @@ def build(lab: Lab) -> gr.Blocks:
 
 def launch_options() -> dict[str, Any]:
     """What ``launch`` is given: looks, limits, and nothing of a visitor kept."""
-    theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONO_FONTS)
+    theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONO_FONTS).set(
+        # Gradio's blue on light blue and white on blue lie under the contrast of 4.5:1 that text needs.
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_700",
+        checkbox_label_background_fill_selected="*primary_600",
+        checkbox_label_background_fill_selected_dark="*primary_600",
+        block_border_width="1px",
+        block_label_background_fill="*background_fill_secondary",
+        block_label_background_fill_dark="*background_fill_secondary",
+        block_title_background_fill="none",
+        block_title_background_fill_dark="none",
+        block_title_padding="0",
+        block_label_text_color="*body_text_color",
+        block_label_text_color_dark="*body_text_color",
+        block_label_text_weight="500",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+    )
     return {
         "theme": theme,
         "css_paths": [STYLE],

@@ -26,6 +26,10 @@ TAGLINE = (
 NOTEBOOK_DECODER_SHARE = "over 90 %"
 """What the Distil-Whisper notebook says of Whisper large-v2 on an A100."""
 
+UNITS = (
+    "Latency is encoder plus decoder, as in the Distil-Whisper notebook; end to end is clip in, text out. "
+    "The real-time factor is seconds of audio for each second of latency."
+)
 TAG_WORDS = {"substituted": "changed", "inserted": "added", "deleted": "missing"}
 
 
@@ -33,10 +37,29 @@ def header() -> str:
     return f"<header class='masthead'><h1>{TITLE}</h1><p>{TAGLINE}</p></header>"
 
 
+def heading(text: str) -> str:
+    return f"<h3>{escape(text)}</h3>"
+
+
+STAMP = {"pair": "Pair", "device_name": "Machine", "device": "Device", "dtype": "dtype", "attention": "Attention"} | {
+    "runtime": "Runtime"
+}
+"""What the stamp shows, in this order, of what ``Lab.stamp`` tells."""
+
+
 def stamp(values: Mapping[str, str], note: str = "") -> str:
     """The line that says what runs where; ``note`` is what a visitor must know of the pair."""
-    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in values.items())
-    return f"<dl class='stamp'>{items}</dl>" + (pair_note(note) if note else "")
+    items = "".join(
+        f"<div><dt>{label}</dt><dd>{escape(values[name])}</dd></div>"
+        for name, label in STAMP.items()
+        if values.get(name)
+    )
+    runtime_note = values.get("note", "")
+    return (
+        f"<dl class='stamp'>{items}</dl>"
+        + (f"<p class='where'>{escape(runtime_note)}</p>" if runtime_note else "")
+        + (pair_note(note) if note else "")
+    )
 
 
 def pair_note(note: str) -> str:
@@ -54,18 +77,18 @@ def empty_state() -> str:
     return (
         "<section class='empty'><h2>Nothing measured yet</h2><ol>"
         "<li>Record a sentence with the microphone, upload a file, or pick an example clip.</li>"
-        "<li>Press <strong>Run both models</strong>.</li>"
+        "<li>Press <strong>Run comparison</strong>.</li>"
         "<li>Read the two transcripts, and how many times faster the distilled model wrote its own.</li>"
         "</ol></section>"
     )
 
 
-def result(comparison: Comparison, visit: Sequence[LaneRun], stamp_values: Mapping[str, str], note: str) -> str:
+def result(comparison: Comparison, visit: Sequence[LaneRun], note: str) -> str:
     """All of a comparison that is read first: the figure, the transcripts, the words that differ."""
-    return hero(comparison, visit, stamp_values, note) + cards(comparison) + word_diff(comparison)
+    return hero(comparison, visit, note) + cards(comparison) + word_diff(comparison)
 
 
-def hero(comparison: Comparison, visit: Sequence[LaneRun], stamp_values: Mapping[str, str], note: str) -> str:
+def hero(comparison: Comparison, visit: Sequence[LaneRun], note: str) -> str:
     """The large figure, the machine that it holds for, and what makes it suspect; then this visit's total."""
     speed_ups = comparison.speed_up
     lane_id = next(iter(speed_ups), None)
@@ -86,7 +109,7 @@ def hero(comparison: Comparison, visit: Sequence[LaneRun], stamp_values: Mapping
         for part in (
             machine.device_name,
             f"{machine.threads} threads" if machine.device == "cpu" else "",
-            *(f"{name} {value}" for name, value in stamp_values.items() if name in {"dtype", "attention", "runtime"}),
+            *(" and ".join(dict.fromkeys(values)) for values in zip(*_ran_with(comparison), strict=True)),
             f"{comparison.audio_length_s:.1f} s of audio",
         )
         if part
@@ -97,6 +120,7 @@ def hero(comparison: Comparison, visit: Sequence[LaneRun], stamp_values: Mapping
         f"<section class='hero' aria-label='Speed-up'><p class='figure'>{figure}</p>"
         f"<div class='hero-words'><p class='claim'>{sentence}</p>"
         f"<p class='where'>Holds for: {where}</p>"
+        + _warnings([f"{lane_label(run.lane_id)}: {text}" for run in comparison.runs for text in run.warnings])
         + (f"<p class='where'>{escape(spread)}</p>" if spread else "")
         + (f"<ul class='others'>{others}</ul>" if others else "")
         + (
@@ -104,10 +128,13 @@ def hero(comparison: Comparison, visit: Sequence[LaneRun], stamp_values: Mapping
             if count > 1 and total
             else ""
         )
-        + _warnings([(run.lane_id, warning) for run in comparison.runs for warning in run.warnings])
-        + (pair_note(note) if note else "")
+        + (f"<p class='where'>The pair {escape(comparison.pair_id)}: {escape(note)}</p>" if note else "")
         + "</div></section>"
     )
+
+
+def _ran_with(comparison: Comparison) -> list[tuple[str, str, str]]:
+    return [(run.dtype, f"{run.attention} attention", f"{run.runtime} runtime") for run in comparison.runs]
 
 
 def _no_speed_up(comparison: Comparison) -> str:
@@ -141,13 +168,10 @@ def _spread(comparison: Comparison) -> str:
     return f"Median of {repeats} alternated repeats; middle half: {', '.join(spans)}"
 
 
-def _warnings(pairs: Sequence[tuple[str, str]]) -> str:
-    if not pairs:
+def _warnings(texts: Sequence[str]) -> str:
+    if not texts:
         return ""
-    items = "".join(
-        f"<li><span aria-hidden='true'>⚠</span> <strong>{escape(lane_label(lane_id))}:</strong> {escape(text)}</li>"
-        for lane_id, text in pairs
-    )
+    items = "".join(f"<li><span aria-hidden='true'>⚠</span> {escape(text)}</li>" for text in texts)
     return f"<ul class='warnings' aria-label='Warnings'>{items}</ul>"
 
 
@@ -168,32 +192,30 @@ def cards(comparison: Comparison) -> str:
         "<section class='cards' aria-label='Transcripts'>"
         + "".join(_card(run) for run in comparison.runs)
         + "".join(_failure_card(failure) for failure in comparison.failures)
-        + "</section>"
+        + f"</section><p class='where'>{UNITS}</p>"
     )
 
 
 def _card(run: LaneRun) -> str:
     timing = run.timing
-    facts: list[tuple[str, str, str]] = [
-        ("Latency", seconds(timing.generation_time_s if timing else None), "encoder and decoder"),
-        ("Encoder", seconds(timing.encoder_time_s if timing else None), ""),
-        ("Decoder", seconds(timing.decoder_time_s if timing else None), ""),
-        ("Real-time factor", f"{run.rtfx:.1f}×" if run.rtfx else "–", "seconds of audio a second"),
-        ("Tokens", f"{run.generated_tokens:,}", "generated"),
-        ("End to end", seconds(timing.end_to_end_time_s if timing else None), "clip in, text out"),
+    facts = [
+        ("Latency", seconds(timing.generation_time_s if timing else None)),
+        ("Encoder", seconds(timing.encoder_time_s if timing else None)),
+        ("Decoder", seconds(timing.decoder_time_s if timing else None)),
+        ("End to end", seconds(timing.end_to_end_time_s if timing else None)),
+        ("Real-time factor", f"{run.rtfx:.1f}×" if run.rtfx else "–"),
+        ("Tokens", f"{run.generated_tokens:,}"),
     ]
     if run.word_errors is not None and run.word_errors.wer is not None:
-        facts.append(("Word error rate", f"{run.word_errors.wer:.1%}", "against the reference"))
+        facts.append(("Word error rate", f"{run.word_errors.wer:.1%}"))
     text = escape(run.transcript.text.strip()) or "<em>No words</em>"
     return (
         f"<article class='card' style='--lane:{lane_colour(run.lane_id)}' data-lane='{escape(run.lane_id)}'>"
-        f"<h3>{_swatch(run.lane_id)}{escape(lane_label(run.lane_id))}<small>{escape(checkpoint_name(run.checkpoint))}</small></h3>"
+        f"<h3>{_swatch(run.lane_id)}{escape(lane_label(run.lane_id))}"
+        f"<small>{escape(checkpoint_name(run.checkpoint))}</small></h3>"
         f"<p class='transcript'>{text}</p><dl class='facts'>"
-        + "".join(
-            f"<div><dt>{name}</dt><dd>{escape(value)}</dd>{f'<small>{hint}</small>' if hint else ''}</div>"
-            for name, value, hint in facts
-        )
-        + f"</dl>{_warnings([(run.lane_id, warning) for warning in run.warnings])}</article>"
+        + "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
+        + f"</dl>{_warnings(run.warnings)}</article>"
     )
 
 
@@ -245,10 +267,10 @@ def _wer(errors: WordErrors) -> str:
 def _diff(title: str, summary: str, spans: Iterable[tuple[str, str | None]]) -> str:
     elements = {"inserted": "ins", "deleted": "del"}
     words = " ".join(
-        f"<{elements.get(tag, 'mark')} class='{tag}' title='{TAG_WORDS.get(tag, tag)}'>{escape(text)}"
+        f"<{elements.get(tag, 'mark')} class='{tag}' title='{TAG_WORDS.get(tag, tag)}'>{escape(text.strip())}"
         f"</{elements.get(tag, 'mark')}>"
         if tag
-        else escape(text)
+        else escape(text.strip())
         for text, tag in spans
     )
     return f"<h4>{escape(title)} <small>{escape(summary)}</small></h4><p class='words'>{words}</p>"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from components.ui import markup
-from components.ui.compare_tab import visit_rows
+from components.ui.compare_tab import chart, visit_rows
 from components.ui.requests import Refused, plain_words
 
 if TYPE_CHECKING:
@@ -24,18 +24,17 @@ class ModelsTab:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        gr.HTML("<h2>What runs</h2>")
-        self.table = gr.HTML(markup.message("Reading the configurations…"), elem_id="models-table")
+        gr.HTML("<h2>What runs</h2>", padding=False)
+        self.table = gr.HTML(markup.message("Reading the configurations…"), elem_id="models-table", padding=False)
         with gr.Row(elem_classes="charts"):
-            with gr.Column(scale=1, min_width=290):
-                self.parameters = gr.Plot(label="Parameters", elem_id="models-parameters")
-            with gr.Column(scale=2, min_width=290):
-                gr.HTML(markup.why_faster())
+            self.parameters = chart("Parameters", "models-parameters")
+            with gr.Column(scale=2, min_width=290, elem_classes="chart"):
+                gr.HTML(markup.why_faster(), padding=False)
                 self.tokens = gr.Slider(
                     1, MAX_TOKENS, value=DEFAULT_TOKENS, step=1, label="Tokens written", elem_id="tokens"
                 )
-                self.passes = gr.Plot(label="Decoder layer passes", elem_id="passes")
-        self.shares = gr.HTML(markup.decoder_shares([]), elem_id="shares")
+                self.passes = gr.Plot(show_label=False, container=False, elem_id="passes")
+        self.shares = gr.HTML(markup.decoder_shares([]), elem_id="shares", padding=False)
 
     @property
     def outputs(self) -> list[Any]:

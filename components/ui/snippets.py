@@ -36,7 +36,7 @@ def curl_snippet(url: str, filename: str, settings: Mapping[str, object]) -> str
     form = f'files=@"{quoted}"'
     body = f'{shlex.quote(before)}"$FILE"{shlex.quote(after)}'
     return (
-        f"URL={shlex.quote(url)}\n"
+        f"URL={shlex.quote(url.rstrip('/'))}\n"
         f'FILE=$(curl -s -F {shlex.quote(form)} "$URL/gradio_api/upload" | tr -d \'[]"\')\n'
         'EVENT=$(curl -s "$URL/gradio_api/call/v2/compare" -H "Content-Type: application/json" \\\n'
         f"  -d {body} | tr -d '\"{{}} ' | cut -d: -f2)\n"

@@ -1,0 +1,68 @@
+"""Starting the app and opening its page."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Page
+
+ROOT = Path(__file__).parents[2]
+START_S = 60
+SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+
+
+@contextmanager
+def running_app(**variables: str) -> Iterator[str]:
+    """Start ``app.py`` on a free port, yield its address once it answers, and end it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    own = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
+    contract = {"PAIR", "PAIRS", "TEACHER_CHECKPOINT", "STUDENT_CHECKPOINT", "LANES", "DTYPE", "ATTENTION", "RUNTIME"}
+    kept = {name: value for name, value in os.environ.items() if name not in contract}
+    process = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=kept | own | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        # Gradio prints its address once it listens; a start that fails ends the output instead.
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if url in line:
+                break
+        else:
+            pytest.fail("app.py did not start:\n" + "".join(lines))
+        assert httpx.get(url, timeout=START_S).status_code == httpx.codes.OK
+        yield url
+    finally:
+        process.terminate()
+        process.communicate(timeout=START_S)
+
+
+def pair_variables(teacher: Path, student: Path) -> dict[str, str]:
+    return {"TEACHER_CHECKPOINT": str(teacher), "STUDENT_CHECKPOINT": str(student)}
+
+
+def open_page(page: Page, url: str) -> None:
+    """Load the page and wait until it can be used: the stamp is filled by the server after the first paint."""
+    page.goto(url)
+    page.get_by_role("button", name="Run comparison", exact=True).wait_for()
+    page.locator("#stamp dd").nth(3).wait_for()

@@ -1,0 +1,198 @@
+"""What a visitor does on the page."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.parse
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+
+from components.core.types import SAMPLING_RATE
+from tests.browser.harness import SIZES, open_page, pair_variables, running_app
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+from playwright.sync_api import expect
+
+LANES = ("whisper", "distil")
+CHARTS = ("latency", "speed-up", "parameters")
+
+
+def upload(page: Page, file: Path | dict) -> None:
+    clip = page.locator("#clip")
+    if clip.get_by_label("Clear").count():
+        clip.get_by_label("Clear").first.click()
+    clip.get_by_role("button", name="Upload file", exact=True).click()
+    clip.locator("input[type=file]").set_input_files(file)
+    clip.locator("[data-testid^=waveform-]").first.wait_for(state="attached")
+
+
+def run(page: Page) -> None:
+    page.get_by_role("button", name="Run comparison", exact=True).click()
+
+
+def expect_result(page: Page) -> None:
+    for lane_id in LANES:
+        card = page.locator(f"#result .card[data-lane={lane_id}]")
+        expect(card.locator(".transcript")).to_be_visible()
+        expect(card.get_by_text("Latency", exact=True)).to_be_visible()
+    expect(page.locator("#result .hero .figure")).to_have_text(re.compile(r"^\d+\.\d\d×$"))
+    for chart in CHARTS:
+        drawing = page.locator(f"#{chart} .js-plotly-plot .barlayer .point path").first
+        expect(drawing).to_be_attached()
+        assert page.locator(f"#{chart} .js-plotly-plot").bounding_box()["height"] > 250
+    expect(page.get_by_role("button", name="Run comparison", exact=True)).to_be_enabled()
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_disabled()
+
+
+def test_a_recording_goes_through_both_models(page):
+    page.locator("#clip").get_by_role("button", name="Record", exact=True).click()
+    stop = page.locator("#clip").get_by_role("button", name="Stop", exact=True)
+    # The recorder's own clock says when a second has been taken.
+    expect(page.locator("#clip").get_by_text(re.compile(r"0:0[1-9]")).first).to_be_visible()
+    stop.click()
+    page.locator("#clip [data-testid^=waveform-]").first.wait_for(state="attached")
+    run(page)
+    expect_result(page)
+
+
+def test_an_upload_and_what_folds_away(page, clip_file):
+    upload(page, clip_file)
+    page.get_by_role("button", name="Options").click()
+    page.get_by_label("Reference text (optional)").fill("some words to count against")
+    run(page)
+    expect_result(page)
+    expect(page.locator("#result .diff")).to_contain_text("WER")
+
+    page.get_by_role("button", name="Timestamps and subtitles").click()
+    srt = page.locator("#segments a[download$='.whisper.srt']")
+    assert srt.get_attribute("href").startswith("data:application/x-subrip")
+    page.get_by_role("button", name="Result as JSON").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download clip.json").click()
+    result = json.loads(download.value.path().read_text())
+    assert [row["lane_id"] for row in result["runs"]] == list(LANES)
+    assert result["speed_up"]["distil"] > 0
+    page.get_by_role("button", name="Repeat this run from a script").click()
+    expect(page.locator("#python")).to_contain_text("handle_file('clip.wav')")
+
+
+def test_samples_of_a_visit_gather_in_the_charts(page, clip_file):
+    upload(page, clip_file)
+    for count in (1, 2):
+        run(page)
+        # A decoder bar a lane and an encoder bar a lane, for each sample.
+        expect(page.locator("#speed-up .js-plotly-plot .barlayer .point")).to_have_count(count)
+        expect(page.get_by_role("button", name="Run comparison", exact=True)).to_be_enabled()
+    page.get_by_role("tab", name="Models", exact=True).click()
+    expect(page.locator("#shares .share")).to_have_count(2)
+
+
+def test_bad_input_is_told_and_the_next_clip_is_right(page, clip_file, tmp_path):
+    run(page)
+    expect(page.locator("#status [role=alert]")).to_contain_text("no audio")
+    wrong = tmp_path / "not-audio.wav"
+    wrong.write_text("this is a text file\n" * 50)
+    upload(page, wrong)
+    run(page)
+    expect(page.locator("#status [role=alert]")).to_contain_text(re.compile("cannot be read|not.*audio", re.IGNORECASE))
+    expect(page.locator("#result .card")).to_have_count(0)
+
+    upload(page, clip_file)
+    run(page)
+    expect_result(page)
+
+
+def test_cancel_stops_a_run_and_frees_the_device(page, clip_file, tmp_path):
+    long = tmp_path / "long.wav"
+    noise = np.random.default_rng(0).standard_normal(600 * SAMPLING_RATE).astype(np.float32) * 0.1
+    soundfile.write(long, noise, SAMPLING_RATE)
+    upload(page, long)
+    run(page)
+    expect(page.locator("#status").get_by_text(re.compile("Running|Warming|Loading"))).to_be_visible()
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Cancelled")
+    expect(page.get_by_role("button", name="Run comparison", exact=True)).to_be_enabled()
+    expect(page.locator("#result .card")).to_have_count(0)
+
+    upload(page, clip_file)
+    run(page)
+    expect_result(page)
+
+
+def test_models_tab_counts_and_draws(page):
+    page.get_by_role("tab", name="Models", exact=True).click()
+    expect(page.locator("#models-table tbody tr")).to_have_count(2)
+    expect(page.locator("#models-table")).to_contain_text("100.000000 %")
+    expect(page.locator("#passes")).to_contain_text("2 layers × 128 tokens")
+    page.locator("#tokens input[type=number]").fill("10")
+    page.locator("#tokens input[type=number]").press("Enter")
+    expect(page.locator("#passes")).to_contain_text("Distil-Whisper: 20 layer passes")
+    expect(page.locator("#models-parameters .js-plotly-plot .barlayer .point path").first).to_be_attached()
+
+
+MARKUP = "<img src=x onerror=window.hacked=1>"
+
+
+@pytest.fixture(scope="module")
+def hostile_url(tiny_teacher, tiny_student, tmp_path_factory):
+    """The app with models whose every letter is a piece of markup."""
+    folder = tmp_path_factory.mktemp("hostile")
+    for source in (tiny_teacher, tiny_student):
+        target = folder / source.name
+        target.mkdir()
+        for file in source.iterdir():
+            (target / file.name).write_bytes(file.read_bytes())
+        tokenizer = json.loads((target / "tokenizer.json").read_text())
+        vocabulary, spelled = tokenizer["model"]["vocab"], MARKUP.replace(" ", "Ġ")
+        hostile = {
+            token: f"{spelled}Ġ{token[-1]}{'' if len(token) > 1 else '.'}"
+            for token in vocabulary
+            if token[-1].isascii() and token[-1].islower() and len(token) <= 2
+        }
+        tokenizer["model"]["vocab"] = {hostile.get(token, token): index for token, index in vocabulary.items()}
+        tokenizer["model"]["merges"] = []
+        (target / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with running_app(**pair_variables(folder / "teacher", folder / "student")) as url:
+        yield url
+
+
+def test_markup_in_transcript_file_name_and_reference_is_text(context, hostile_url, clip_file):
+    page = context.new_page()
+    open_page(page, hostile_url)
+    named = {"name": f"{MARKUP}.wav", "mimeType": "audio/wav", "buffer": clip_file.read_bytes()}
+    upload(page, named)
+    page.get_by_role("button", name="Options").click()
+    page.get_by_label("Reference text (optional)").fill(f"{MARKUP} ${{window.hacked=1}} {{{{value}}}}")
+    run(page)
+    expect_result(page)
+    for lane_id in LANES:
+        expect(page.locator(f".card[data-lane={lane_id}] .transcript")).to_contain_text("<img src=x onerror")
+    for fold in ("Timestamps and subtitles", "Result as JSON", "Repeat this run from a script"):
+        page.get_by_role("button", name=fold).click()
+    page.locator("#latency .js-plotly-plot .barlayer .point path").first.hover(force=True)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img[src=x]").count() == 0
+    for link in page.locator("#segments a[download]").all():
+        assert "<" not in urllib.parse.unquote(link.get_attribute("href"))
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_nothing_is_wider_than_the_window(context, app_url, clip_file, size):
+    page = context.new_page()
+    page.set_viewport_size(SIZES[size])
+    open_page(page, app_url)
+    upload(page, clip_file)
+    run(page)
+    expect_result(page)
+    tops = [page.locator(f"#{chart}").bounding_box()["y"] for chart in CHARTS]
+    assert (len({round(top) for top in tops}) == 1) == (size == "desktop")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +148,8 @@ def _benchmark(options: argparse.Namespace) -> int:
         ("lane", "clips", "encoder s", "decoder s", "generation s", "RTFx", "tokens", "WER", "speed-up", "failures"),
         rows,
     )
+    for (lane_id, message), clips in Counter((each.lane_id, each.message) for each in report.failures).items():
+        print(f"{lane_id} failed on {clips} of them: {message}")
     if options.json:
         _print_json({"pair": report.pair_id, **summary, "machine": machine_to_json(report.machine)})
     return 0 if report.runs else FAILED

@@ -99,9 +99,10 @@ def summarise(runs: Iterable[LaneRun], failures: Iterable[LaneFailure]) -> dict[
     by_lane: dict[str, dict[str, LaneRun]] = defaultdict(dict)
     for run in runs:
         by_lane[run.lane_id][run.clip_id] = run
+    failures = list(failures)
     failed = [failure.lane_id for failure in failures]
     return {
-        "clips": len({clip_id for clips in by_lane.values() for clip_id in clips}),
+        "clips": len({clip_id for clips in by_lane.values() for clip_id in clips} | {f.clip_id for f in failures}),
         "lanes": {lane_id: _totals(clips.values()) for lane_id, clips in by_lane.items()},
         "failures": {lane_id: failed.count(lane_id) for lane_id in dict.fromkeys(failed)},
         "speed_up": {

@@ -1,0 +1,108 @@
+"""Checkpoints that cannot be loaded: each a sentence that says what to do, and never the token."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+import torch
+from huggingface_hub import errors as hub
+
+from components.core.errors import CheckpointError
+from components.engines.checkpoints import explained, load_config, load_model, load_processor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from components.core.types import LaneSpec
+
+TOKEN = "hf_secret"
+
+
+def load(lane: LaneSpec) -> None:
+    load_config(lane, TOKEN)
+    load_processor(lane, TOKEN)
+    load_model(lane, dtype=torch.float32, attention="sdpa", token=TOKEN)
+
+
+def reconfigure(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+SPOIL = {
+    "pickle": (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "no safetensors weights"),
+    "cut off": (lambda f: cut(f / "model.safetensors"), "damaged or cut off"),
+    "garbage": (lambda f: (f / "model.safetensors").write_bytes(b"garbage" * 9), "damaged or cut off"),
+    "another model": (lambda f: reconfigure(f, model_type="bert"), "is a bert model"),
+    "own code": (lambda f: reconfigure(f, model_type="x", auto_map={"AutoConfig": "x.Y"}), "code of its own"),
+    "no config": (lambda f: (f / "config.json").unlink(), "has no config.json"),
+    "config cut off": (lambda f: cut(f / "config.json"), "cannot be loaded"),
+    "too few layers": (lambda f: reconfigure(f, decoder_layers=6), "48 tensors are missing"),
+    "another width": (lambda f: reconfigure(f, d_model=64), "do not fit its config.json"),
+    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "no Whisper tokenizer"),
+}
+
+
+@pytest.mark.parametrize("what", SPOIL)
+def test_a_spoilt_folder(tiny_teacher, teacher_lane, tmp_path, what):
+    folder = tmp_path / "spoilt"
+    shutil.copytree(tiny_teacher, folder)
+    spoil, sentence = SPOIL[what]
+    spoil(folder)
+    with pytest.raises(CheckpointError, match=sentence) as caught:
+        load(replace(teacher_lane, checkpoint=str(folder)))
+    message = caught.value.message
+    assert message.startswith("spoilt ")
+    assert message.endswith(".")
+    assert str(tmp_path) not in message
+
+
+def test_a_missing_folder(teacher_lane, tmp_path):
+    with pytest.raises(CheckpointError, match="There is no folder nowhere on this machine"):
+        load(replace(teacher_lane, checkpoint=str(tmp_path / "nowhere")))
+
+
+def answer(kind: type[Exception], status: int) -> Exception:
+    request = httpx2.Request("GET", "https://hub.invalid", headers={"authorization": f"Bearer {TOKEN}"})
+    return kind(f"refused {TOKEN}", response=httpx2.Response(status, request=request))
+
+
+@pytest.mark.parametrize(
+    ("cause", "sentence"),
+    [
+        (answer(hub.GatedRepoError, 403), "is gated. Accept its terms"),
+        (answer(hub.RepositoryNotFoundError, 404), "neither a folder here nor a checkpoint on the hub"),
+        (answer(hub.RevisionNotFoundError, 404), "no such revision"),
+        (answer(hub.HfHubHTTPError, 401), "may not be read with this HF_TOKEN"),
+        (answer(hub.HfHubHTTPError, 429), "too many requests"),
+        (answer(hub.HfHubHTTPError, 500), "error 500"),
+        (hub.LocalEntryNotFoundError("offline"), "the hub cannot be reached"),
+        (hub.OfflineModeIsEnabled("offline"), "the hub cannot be reached"),
+        (OSError("Consistency check failed: file should be of size 9"), "damaged or cut off"),
+        (OSError("owner/name does not appear to have a file named model.safetensors."), "no safetensors weights"),
+        (ValueError(TOKEN), "cannot be loaded"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_the_hub_says(cause, sentence, wrapped):
+    if wrapped:  # as Transformers does
+        wrapper = OSError("We could not load it")
+        wrapper.__cause__, cause = cause, wrapper
+    with pytest.raises(CheckpointError, match=sentence) as caught, explained("owner/name"):
+        raise cause
+    assert caught.value.message.startswith("owner/name ")
+    assert TOKEN not in caught.value.message
+
+
+def test_memory_that_runs_out_is_not_the_checkpoints_fault():
+    with pytest.raises(MemoryError), explained("owner/name"):
+        raise MemoryError

@@ -66,11 +66,11 @@ def load_audio(source: Source | None, *, clip_id: str | None = None, max_audio_s
         return AudioClip(clip_id or "clip", _load_file(io.BytesIO(source), max_audio_s))
     path = Path(source)
     try:
-        # An open file, not its name: FFmpeg would take some names for addresses or patterns.
-        with path.open("rb") as file:
-            return AudioClip(clip_id or path.stem, _load_file(file, max_audio_s))
+        file = path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise AudioError(f"The file {path.name} is not there or cannot be opened. Choose it again.") from error
+    with file:  # an open file, not its name: FFmpeg would take some names for addresses or patterns
+        return AudioClip(clip_id or path.stem, _load_file(file, max_audio_s))
 
 
 def is_silent(samples: np.ndarray) -> bool:
@@ -116,6 +116,7 @@ class _Reader:
         import av
 
         fault: av.FFmpegError | None = None
+        decoded = False
         packets = self.container.demux(self.stream)
         while True:
             try:
@@ -126,11 +127,12 @@ class _Reader:
             except av.InvalidDataError as error:
                 fault = error
                 continue  # with the next packet; where the file itself broke off, there is none
+            decoded = decoded or bool(frames)
             if packet.pts is not None and frames:
                 start = self.stream.start_time or 0
                 self.end_s = max(self.end_s, float((packet.pts - start + (packet.duration or 0)) * packet.time_base))
             yield from frames
-        if fault is not None and not self.end_s:
+        if fault is not None and not decoded:
             raise fault
 
 

@@ -86,6 +86,8 @@ def get_pair(pair_id: str, *, also: Iterable[str] = ()) -> Pair:
 def lane_specs(pair: Pair, lane_ids: Iterable[str] = ()) -> tuple[LaneSpec, ...]:
     """The lanes asked for, each once, in the order asked for; all of them where none is named.
 
+    An assistant stays as the pair writes it; ``split_checkpoint`` takes it apart.
+
     Raises:
         LaneError: there is no such lane; the message lists those there are.
         CheckpointError: a checkpoint of the pair is not written as one.

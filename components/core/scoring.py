@@ -31,7 +31,7 @@ REPEATED_NGRAM, REPEATED_TIMES, REPEATED_WITHIN_WORDS = 5, 3, 200
 
 @cache
 def _normaliser(language: str) -> Callable[[str], str]:
-    """Whisper's normalisers. The English one's spellings are OpenAI's (github.com/openai/whisper, MIT licence)."""
+    """Whisper's normalisers. The spellings are OpenAI's, whose MIT licence stands beside them."""
     from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
     if language != "en":

@@ -121,8 +121,16 @@ def test_files_that_pyav_writes(tmp_path, name, codec, video):
     _assert_tone(load_audio(_encode(tmp_path / name, codec, rate=48_000, video=video)).samples, level=None)
 
 
-def test_a_live_webm_without_a_length(tmp_path):
-    _assert_tone(load_audio(_encode(tmp_path / "live.webm", "libopus", rate=48_000, live="1")).samples, level=None)
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("live.webm", "libopus", {"live": "1"}),
+        ("live.mp4", "aac", {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "200000"}),
+        ("live.mp3", "mp3", {"write_xing": "0"}),
+    ],
+)
+def test_recordings_without_a_length(tmp_path, name, codec, options):
+    _assert_tone(load_audio(_encode(tmp_path / name, codec, rate=48_000, **options)).samples, level=None)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 6, 7, 8, 9, 24])

@@ -13,6 +13,7 @@ from components.core.settings import Settings
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's own look at its start
     try:
         settings = Settings.from_env(os.environ)
     except SettingsError as error:

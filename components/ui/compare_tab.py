@@ -187,7 +187,7 @@ class CompareTab:
             event: threading.Event,
             visit: list,
             audio: str | None,
-            reference: str,
+            reference: str | None,
             pair: str,
             lanes: list[str],
             repeats: int,
@@ -200,7 +200,7 @@ class CompareTab:
                 progress(fraction, desc=text)
 
             settings: dict[str, Any] = {
-                "reference": reference,
+                "reference": reference or "",  # Gradio gives None for a box that nobody touched
                 "pair": pair,
                 "lanes": lanes,
                 "repeats": repeats,

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,20 +42,29 @@ def running_app(**variables: str) -> Iterator[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    try:
+    lines: list[str] = []
+    listening = threading.Event()
+
+    def read() -> None:
         # Gradio prints its address once it listens; a start that fails ends the output instead.
-        lines = []
         for line in process.stdout:
             lines.append(line)
             if url in line:
-                break
-        else:
-            pytest.fail("app.py did not start:\n" + "".join(lines))
+                listening.set()
+        listening.set()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        if not listening.wait(START_S) or process.poll() is not None:
+            pytest.fail("app.py did not start")
         assert httpx.get(url, timeout=START_S).status_code == httpx.codes.OK
         yield url
     finally:
         process.terminate()
-        process.communicate(timeout=START_S)
+        process.wait(START_S)
+        reader.join(START_S)
+        print("".join(lines))
 
 
 def pair_variables(teacher: Path, student: Path) -> dict[str, str]:

@@ -1,0 +1,230 @@
+"""Distil a student from a Whisper teacher, as Distil-Whisper was (Gandhi et al. 2023, arXiv:2311.00430).
+
+- "Shrink and fine-tune": the encoder is copied whole and frozen; the decoder keeps layers picked evenly from the
+  teacher's, first and last for two.
+- "Pseudo labelling": the student learns what the teacher writes, not what was said.
+- "Kullback-Leibler divergence": and the teacher's distribution over each token. The loss is
+  ``alpha_kl * KL + alpha_pl * cross-entropy`` with the paper's 0.8 and 1.0.
+- "Pseudo-label selection: WER threshold": labels too far from the reference are left out; 10 % as in the paper.
+
+The teacher may be any Whisper: a folder or a hub id.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
+from tqdm import tqdm
+
+from components.core.errors import CheckpointError
+from components.core.scoring import word_errors
+from components.distillation.teacher import decode, encode
+from components.distillation.training import Stage, run_stage
+from components.distillation.windows import IGNORED, full_window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+    from components.distillation.windows import Utterance, Window
+
+ALPHA_KL = 0.8
+ALPHA_PL = 1.0
+WER_THRESHOLD = 0.10
+STUDENT_LAYERS = 2
+
+STAGE = Stage("distil", 600, size=8, most=None, layers=STUDENT_LAYERS, ctc=0.0, ce=ALPHA_PL, learning_rate=5e-4, decay=500)
+
+
+def load_teacher(checkpoint: str) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
+    """A teacher and its processor from a folder or a hub id, in float32, without remote code or pickles.
+
+    Raises:
+        CheckpointError: there is none, or it is no Whisper.
+    """
+    from transformers import AutoProcessor, WhisperForConditionalGeneration
+
+    try:
+        model = WhisperForConditionalGeneration.from_pretrained(checkpoint, use_safetensors=True, dtype=torch.float32)
+        return model, AutoProcessor.from_pretrained(checkpoint)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint} cannot be loaded as a Whisper teacher.") from error
+
+
+def chosen_layers(teacher_layers: int, student_layers: int) -> list[int]:
+    """Which decoder layers the student keeps: evenly spaced, the first and the last among them.
+
+    Raises:
+        ValueError: the student would not be smaller than the teacher, or have fewer than two layers.
+    """
+    if not 2 <= student_layers <= teacher_layers:
+        raise ValueError(f"A student has 2 to {teacher_layers} decoder layers, not {student_layers}.")
+    return [round(k * (teacher_layers - 1) / (student_layers - 1)) for k in range(student_layers)]
+
+
+def shrink(teacher: WhisperForConditionalGeneration, student_layers: int = STUDENT_LAYERS) -> WhisperForConditionalGeneration:
+    """A student that is the teacher with the chosen decoder layers only; its encoder and embeddings are copies."""
+    student = copy.deepcopy(teacher)
+    layers = student.model.decoder.layers
+    kept = nn.ModuleList([layers[k] for k in chosen_layers(len(layers), student_layers)])
+    for index, layer in enumerate(kept):
+        layer.self_attn.layer_idx = layer.encoder_attn.layer_idx = index
+    student.model.decoder.layers = kept
+    student.config.decoder_layers = student_layers
+    student.generation_config.alignment_heads = None
+    return student
+
+
+def draw_window(utterances: Sequence[Utterance], seed: int, index: int) -> Window:
+    """The training window of an index; the same for labelling and for training."""
+    return full_window(utterances, random.Random(f"distil-{seed}-{index}"))
+
+
+def features_of(windows: Sequence[Window], processor: WhisperProcessor, dtype: torch.dtype) -> torch.Tensor:
+    """Log-mel features ``(B, n_mels, 3000)`` of 30 s windows."""
+    samples = [window.samples for window in windows]
+    return processor.feature_extractor(samples, sampling_rate=16_000, return_tensors="pt").input_features.to(dtype)
+
+
+def prompt_ids(teacher: WhisperForConditionalGeneration, tokenizer: object, language: str, *, timestamps: bool) -> list[int]:
+    """What ``generate`` writes before the first token: start, language and task where it has them, no timestamps."""
+    config = teacher.generation_config
+    ids = [teacher.config.decoder_start_token_id]
+    if getattr(config, "is_multilingual", False):
+        ids += [config.lang_to_id[f"<|{language}|>"], config.task_to_id["transcribe"]]
+    return ids if timestamps else [*ids, config.no_timestamps_token_id]
+
+
+@torch.no_grad()
+def pseudo_label(
+    teacher: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    utterances: Sequence[Utterance],
+    path: Path,
+    *,
+    seed: int,
+    count: int,
+    size: int = 16,
+    language: str = "en",
+) -> list[dict]:
+    """Let the teacher write ``count`` windows, greedily, half of the batches with timestamps.
+
+    Each line of ``path`` has the window's index, the prompt, the tokens with the end token, and the WER against
+    what was said; lines that stand already are kept, so labelling resumes.
+    """
+    config = teacher.generation_config
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    device, dtype = teacher.device, teacher.dtype
+    with path.open("a") as lines, tqdm(total=count, initial=len(rows), desc="pseudo-label", unit="window") as bar:
+        for first in range(len(rows), count, size):
+            indices = range(first, min(first + size, count))
+            windows = [draw_window(utterances, seed, k) for k in indices]
+            timestamps = bool(first // size % 2)
+            kwargs = {"language": language, "task": "transcribe"} if getattr(config, "is_multilingual", False) else {}
+            features = features_of(windows, processor, dtype).to(device)
+            outputs = teacher.generate(features, return_timestamps=timestamps, num_beams=1, do_sample=False, **kwargs)
+            prompt = prompt_ids(teacher, processor.tokenizer, language, timestamps=timestamps)
+            for k, window, ids in zip(indices, windows, outputs.tolist(), strict=True):
+                tokens = ids[len(prompt) :] if ids[: len(prompt)] == prompt else ids
+                tokens = [*_until(tokens, config.eos_token_id), teacher.config.eos_token_id]
+                text = processor.tokenizer.decode(tokens, skip_special_tokens=True)
+                said = " ".join(text for _, _, text in window.segments)
+                row = {"window": k, "prompt": prompt, "tokens": tokens, "wer": _wer(said, text, window)}
+                lines.write(json.dumps(row) + "\n")
+                rows.append(row)
+            lines.flush()
+            bar.update(len(indices))
+    return rows
+
+
+def _until(tokens: list[int], end: int | list[int]) -> list[int]:
+    ends = {end} if isinstance(end, int) else set(end)
+    return tokens[: next((k for k, token in enumerate(tokens) if token in ends), len(tokens))]
+
+
+def _wer(said: str, written: str, window: Window) -> float:
+    """Word error rate of a label; for a window without speech 0 or 1, whether anything was written."""
+    _, _, errors = word_errors(said, written, "en")
+    if errors.wer is None:
+        return float(bool(written.strip()) and window.cut_s is None)
+    return errors.wer
+
+
+class Distillation(nn.Module):
+    """The student beside its frozen teacher. The encoder is the same, so it runs once for both."""
+
+    def __init__(self, teacher: WhisperForConditionalGeneration, student: WhisperForConditionalGeneration) -> None:
+        super().__init__()
+        self.teacher, self.student = teacher, student
+        teacher.requires_grad_(False)  # noqa: FBT003
+        student.get_encoder().requires_grad_(False)  # noqa: FBT003
+
+    def losses(self, features: torch.Tensor, input_ids: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """KL divergence and cross-entropy over the labelled positions.
+
+        ``features``: ``(B, n_mels, 3000)``; ``input_ids``, ``labels``: int64 ``(B, T)``.
+        """
+        with torch.no_grad():
+            hidden = encode(self.teacher.get_encoder(), features)
+            aimed = decode(self.teacher, input_ids, hidden).float()
+        written = decode(self.student, input_ids, hidden).float()
+        at = labels != IGNORED
+        kl = kl_div(log_softmax(written[at], -1), softmax(aimed[at], -1), reduction="batchmean")
+        pl = cross_entropy(written[at], labels[at])
+        return {"kl": kl, "pl": pl, "loss": ALPHA_KL * kl + ALPHA_PL * pl}
+
+
+def distil(
+    teacher: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    utterances: Sequence[Utterance],
+    output: Path,
+    *,
+    seed: int = 1,
+    count: int = 2000,
+    stage: Stage = STAGE,
+    threshold: float = WER_THRESHOLD,
+    language: str = "en",
+) -> WhisperForConditionalGeneration:
+    """Label, filter, train; every step resumes from what ``output`` holds. Returns the student in float32.
+
+    Raises:
+        ValueError: the filter leaves fewer windows than a batch.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    labelled = pseudo_label(
+        teacher, processor, utterances, output / "labels.jsonl", seed=seed, count=count, language=language
+    )
+    rows = [row for row in labelled if row["wer"] <= threshold]
+    kept = {"labelled": len(labelled), "kept": len(rows), "threshold": threshold, "seed": seed}
+    (output / "distil.json").write_text(json.dumps(kept))
+    if len(rows) < stage.size:
+        raise ValueError(f"Only {len(rows)} of {len(labelled)} labels are within a WER of {threshold:.0%}: too few.")
+    student = shrink(teacher, stage.layers)
+    both = Distillation(copy.deepcopy(teacher), student).bfloat16()
+
+    def loss_of(step: int) -> dict[str, torch.Tensor]:
+        chosen = random.Random(f"{seed}-distil-{step}").sample(rows, stage.size)
+        windows = [draw_window(utterances, seed, row["window"]) for row in chosen]
+        features = features_of(windows, processor, torch.bfloat16).to(teacher.device)
+        ids = [row["prompt"] + row["tokens"] for row in chosen]
+        width = max(map(len, ids)) - 1
+        inputs = torch.full((stage.size, width), teacher.config.pad_token_id)
+        labels = torch.full((stage.size, width), IGNORED)
+        for k, (row, tokens) in enumerate(zip(chosen, ids, strict=True)):
+            inputs[k, : len(tokens) - 1] = torch.tensor(tokens[:-1])
+            first = len(row["prompt"]) - 1
+            labels[k, first : len(tokens) - 1] = torch.tensor(tokens[first + 1 :])
+        return both.losses(features, inputs.to(teacher.device), labels.to(teacher.device))
+
+    run_stage(stage, both, loss_of, output / "distil.pt")
+    student.float().get_encoder().load_state_dict(teacher.get_encoder().state_dict())  # not through bfloat16
+    return student

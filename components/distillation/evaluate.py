@@ -1,0 +1,72 @@
+"""Word errors of a teacher and its student on a corpus: in all, by voice, and what else goes wrong.
+
+The clips go through the same engines, clock and scoring as the page's, so a figure on the model card is the figure
+that a visitor gets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from components.core.settings import Settings
+from components.core.types import WordErrors
+from components.runs.lab import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from components.core.types import LaneRun
+
+_FIVE = 5
+
+
+def evaluate_pair(manifest: Path, teacher: str, student: str, output: Path, *, resume: bool = True) -> dict:
+    """Transcribe every clip of a manifest with both; rows go to ``output`` as they finish.
+
+    Returns:
+        By lane: ``wer``, the edits, ``insertion_rate`` (insertions over reference words),
+        ``repeated_5_grams`` (5-grams that a transcript writes again), ``seconds_a_clip`` (generation),
+        and ``by_voice``.
+    """
+    lab = Lab(Settings.from_env({"TEACHER_CHECKPOINT": teacher, "STUDENT_CHECKPOINT": student, "PAIR": "custom"}))
+    report = lab.benchmark(manifest, output, lanes=("whisper", "distil"), resume=resume and output.exists())
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    voices = {row["clip_id"]: row.get("voice", "none") for row in rows}
+    lanes: dict[str, list[LaneRun]] = defaultdict(list)
+    for run in report.runs:
+        lanes[run.lane_id].append(run)
+    return {"clips": len(rows), "failures": len(report.failures)} | {
+        lane_id: _summary(runs, voices) for lane_id, runs in lanes.items()
+    }
+
+
+def _summary(runs: Iterable[LaneRun], voices: Mapping[str, str]) -> dict[str, object]:
+    runs = list(runs)
+    total = _sum(runs)
+    by_voice: dict[str, list[LaneRun]] = defaultdict(list)
+    for run in runs:
+        by_voice[voices[run.clip_id]].append(run)
+    times = [run.timing.generation_time_s for run in runs if run.timing is not None]
+    return {
+        "wer": total.wer,
+        **asdict(total),
+        "insertion_rate": total.insertions / max(total.reference_words, 1),
+        "repeated_5_grams": sum(repeated_five_grams(run.normalized_text or "") for run in runs),
+        "seconds_a_clip": sum(times) / max(len(times), 1),
+        "by_voice": {voice: _sum(of_voice).wer for voice, of_voice in sorted(by_voice.items())},
+    }
+
+
+def _sum(runs: Iterable[LaneRun]) -> WordErrors:
+    return sum((run.word_errors for run in runs if run.word_errors is not None), WordErrors())
+
+
+def repeated_five_grams(text: str) -> int:
+    """How many of a text's runs of five words were in it before: the paper's measure of hallucination (5-Dup.)."""
+    words = text.split()
+    counts = Counter(tuple(words[k : k + _FIVE]) for k in range(len(words) - _FIVE + 1))
+    return sum(count - 1 for count in counts.values())

@@ -1,0 +1,178 @@
+"""Train the teacher: a Whisper of narrow layers, in stages that each learn one thing.
+
+1. *listen*: the encoder alone spells what it hears (CTC over characters, Graves et al. 2006), so that the decoder
+   cannot learn the language before there is anything to hear.
+2. *read*: a decoder of two layers learns to attend, on short windows.
+3. *grow*: identity layers are set between the two (block expansion, Wu et al. 2024, arXiv:2401.02415) and all train.
+4. *widen*: 30 s windows, several sentences, timestamps, silence.
+
+Whisper's encoder positions are fixed sinusoids; short windows are placed at a random offset among the 1,500, so that
+every position is trained from the start.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, ctc_loss, log_softmax
+
+from components.distillation.training import Stage, run_stage
+from components.distillation.windows import ALPHABET, IGNORED, Batch, Batches, load_utterances
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
+
+ENCODER_LAYERS = 4
+DECODER_LAYERS = 12
+WIDTH = 192
+HEADS = 3
+
+STAGES = (
+    Stage("listen", 3000, size=32, most=1, layers=0, ctc=1.0, ce=0.0, learning_rate=1.5e-3, warmup=200),
+    Stage("read", 1500, size=32, most=2, layers=2, ctc=0.3, ce=1.0, learning_rate=1e-3),
+    Stage("grow", 600, size=32, most=2, layers=DECODER_LAYERS, ctc=0.3, ce=1.0, learning_rate=8e-4),
+    Stage("widen", 900, size=6, most=None, layers=DECODER_LAYERS, ctc=0.3, ce=1.0, learning_rate=8e-4, decay=700),
+)
+
+
+def teacher_config(tokenizer: WhisperTokenizer, decoder_layers: int = DECODER_LAYERS) -> WhisperConfig:
+    """The shape: Whisper's 30 s geometry (80 mels, 1,500 positions), narrow layers, the small vocabulary."""
+    from transformers import WhisperConfig
+
+    end = tokenizer.eos_token_id
+    return WhisperConfig(
+        vocab_size=len(tokenizer),
+        d_model=WIDTH,
+        encoder_layers=ENCODER_LAYERS,
+        decoder_layers=decoder_layers,
+        encoder_attention_heads=HEADS,
+        decoder_attention_heads=HEADS,
+        encoder_ffn_dim=4 * WIDTH,
+        decoder_ffn_dim=4 * WIDTH,
+        decoder_start_token_id=tokenizer.convert_tokens_to_ids("<|startoftranscript|>"),
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
+
+
+class Listener(nn.Module):
+    """A Whisper model and the CTC head that only training has."""
+
+    def __init__(self, model: WhisperForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+        self.spell = nn.Linear(model.config.d_model, len(ALPHABET) + 1)
+
+    def losses(self, batch: Batch, stage: Stage, offset: int) -> dict[str, torch.Tensor]:
+        """The stage's losses on a batch whose windows stand ``offset`` encoder positions into the 30 s."""
+        hidden = encode(self.model.get_encoder(), batch.features.to(self.spell.weight.dtype), offset)
+        losses = {}
+        if stage.ctc:
+            log_probs = log_softmax(self.spell(hidden).float(), -1).transpose(0, 1)
+            frames = torch.full((hidden.shape[0],), hidden.shape[1])
+            losses["ctc"] = ctc_loss(
+                log_probs, batch.characters, frames, batch.character_lengths, zero_infinity=True, reduction="sum"
+            ) / batch.character_lengths.sum().clamp(min=1)
+        if stage.ce:
+            logits = decode(self.model, batch.decoder_input_ids, hidden).float()
+            losses["ce"] = cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED)
+        total = sum(getattr(stage, name) * value for name, value in losses.items())
+        return losses | {"loss": total}
+
+
+def encode(encoder: nn.Module, features: torch.Tensor, offset: int = 0) -> torch.Tensor:
+    """Whisper's encoder on windows of any length, placed at an offset among its positions.
+
+    ``features``: ``(B, n_mels, frames)``; returns ``(B, frames / 2, d_model)``. The same operations as
+    Transformers' ``WhisperEncoder.forward``, which refuses windows that are not 30 s long.
+    """
+    hidden = nn.functional.gelu(encoder.conv1(features))
+    hidden = nn.functional.gelu(encoder.conv2(hidden)).permute(0, 2, 1)
+    hidden = hidden + encoder.embed_positions.weight[offset : offset + hidden.shape[1]]
+    for layer in encoder.layers:
+        hidden = layer(hidden, None)
+    return encoder.layer_norm(hidden)
+
+
+def decode(model: WhisperForConditionalGeneration, input_ids: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """Logits ``(B, T, vocabulary)`` of Whisper's decoder for encoder states ``(B, frames, d_model)``."""
+    states = model.model.decoder(input_ids=input_ids, encoder_hidden_states=hidden, use_cache=False)
+    return model.proj_out(states.last_hidden_state)
+
+
+def grow(model: WhisperForConditionalGeneration, decoder_layers: int) -> None:
+    """Set new layers between the first decoder layer and the rest, in place, so that the model computes what it did.
+
+    A new layer's three residual branches end in zeros; the rest of it is random.
+    """
+    from transformers.models.whisper.modeling_whisper import WhisperDecoderLayer
+
+    old = list(model.model.decoder.layers)
+    new = []
+    for _ in range(decoder_layers - len(old)):
+        layer = WhisperDecoderLayer(model.config).to(model.dtype)
+        layer.apply(model._init_weights)  # noqa: SLF001 - Whisper's own
+        for out in (layer.self_attn.out_proj, layer.encoder_attn.out_proj, layer.fc2):
+            nn.init.zeros_(out.weight)
+            nn.init.zeros_(out.bias)
+        new.append(layer)
+    model.model.decoder.layers = nn.ModuleList([old[0], *new, *old[1:]])
+    model.config.decoder_layers = decoder_layers
+    for index, layer in enumerate(model.model.decoder.layers):
+        layer.self_attn.layer_idx = layer.encoder_attn.layer_idx = index
+
+
+def new_listener(tokenizer: WhisperTokenizer, seed: int) -> Listener:
+    """A model with random weights and a decoder of two layers, in bfloat16, its encoder positions fixed."""
+    from transformers import WhisperForConditionalGeneration
+
+    torch.manual_seed(seed)
+    listener = Listener(WhisperForConditionalGeneration(teacher_config(tokenizer, decoder_layers=2)))
+    listener.model.get_encoder().embed_positions.requires_grad_(False)  # noqa: FBT003
+    return listener.bfloat16()
+
+
+def train_teacher(
+    manifests: Sequence[Path], tokenizer: WhisperTokenizer, output: Path, *, seed: int = 1, stages: Sequence[Stage] = STAGES
+) -> Listener:
+    """Go through the stages, each from its saved state if it has one; return the trained listener."""
+    from transformers import WhisperFeatureExtractor
+
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "stages.json").write_text(json.dumps([asdict(stage) for stage in stages], indent=1))
+    utterances = load_utterances(manifests)
+    listener = new_listener(tokenizer, seed)
+    for stage in stages:
+        layers = len(listener.model.model.decoder.layers)
+        if stage.layers > layers:
+            torch.manual_seed(seed)
+            grow(listener.model, stage.layers)
+        listener.model.model.decoder.requires_grad_(bool(stage.layers))
+        most = stage.most
+        batches = Batches(
+            utterances, tokenizer, WhisperFeatureExtractor(), seed=f"{seed}-{stage.name}", size=stage.size, most=most
+        )
+
+        def loss_of(step: int, stage: Stage = stage, batches: Batches = batches) -> dict[str, torch.Tensor]:
+            batch = batches(step)
+            spare = listener.model.config.max_source_positions - batch.features.shape[-1] // 2
+            return listener.losses(batch, stage, random.Random(f"{seed}-{stage.name}-{step}").randint(0, spare))
+
+        run_stage(stage, listener, loss_of, output / f"{stage.name}.pt")
+    return listener
+
+
+def with_steps(stages: Sequence[Stage], steps: dict[str, int]) -> tuple[Stage, ...]:
+    """The stages with other lengths, by name."""
+    return tuple(replace(stage, steps=steps.get(stage.name, stage.steps)) for stage in stages)

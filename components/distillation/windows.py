@@ -1,0 +1,244 @@
+"""Training windows: spoken sentences packed one after another, with their times, and what a model is to write for them.
+
+Short windows hold one or two sentences and are padded to the longest of the batch; 30 s windows are filled.
+Everything drawn for a batch follows from the seed and the step, so a resumed training sees the same batches.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+import torch
+
+from components.core.types import SAMPLING_RATE, WINDOW_S
+from components.distillation.degrade import coloured_noise
+from components.distillation.language import plain
+from components.distillation.tokenizer import TIMESTAMP_STEP_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from transformers import WhisperFeatureExtractor, WhisperTokenizer
+
+ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
+"""What the CTC head spells; its index 0 is the blank, so a character's index is its place here plus one."""
+
+IGNORED = -100
+SORTED_BATCHES = 4
+"""Short windows are sorted by length within this many batches, to pad little."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """int16 ``(n,)`` at 16 kHz, and what is said in it, with seconds from its start."""
+
+    samples: np.ndarray
+    segments: tuple[tuple[float, float, str], ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """float32 ``(n,)`` at 16 kHz; ``segments`` as (start_s, end_s, text); ``cut_s``: where a sentence begins that
+    the window's end cuts off."""
+
+    samples: np.ndarray
+    segments: tuple[tuple[float, float, str], ...]
+    cut_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of B windows.
+
+    ``features``: float32 ``(B, n_mels, frames)``; ``decoder_input_ids`` and ``labels``: int64 ``(B, T)``, labels
+    shifted and ``IGNORED`` on prompt and padding; ``characters``: int64 ``(sum(character_lengths),)``.
+    """
+
+    features: torch.Tensor
+    decoder_input_ids: torch.Tensor
+    labels: torch.Tensor
+    characters: torch.Tensor
+    character_lengths: torch.Tensor
+    texts: tuple[str, ...]
+
+
+def load_utterances(manifests: Sequence[Path]) -> list[Utterance]:
+    """Every clip of the manifests, held in memory as int16: 115 MB an hour."""
+    utterances = []
+    for manifest in manifests:
+        for line in manifest.read_text().splitlines():
+            row = json.loads(line)
+            samples, _ = soundfile.read(manifest.parent / row["audio"], dtype="int16")
+            segments = tuple((s["start_s"], s["end_s"], s["text"]) for s in row["segments"])
+            utterances.append(Utterance(samples, segments))
+    return utterances
+
+
+def short_windows(utterances: Sequence[Utterance], rng: random.Random, count: int, most: int) -> list[Window]:
+    """Windows of one to ``most`` utterances each, end to end."""
+    return [_noisy(_joined(rng.choices(utterances, k=rng.randint(1, most)), rng), rng) for _ in range(count)]
+
+
+def full_window(utterances: Sequence[Utterance], rng: random.Random) -> Window:
+    """A 30 s window: silence or noise alone (one in 16), a few sentences (one in two), or as many as it holds.
+
+    A full one ends in a sentence that is cut off, as sequential long-form decoding will meet it.
+    """
+    size = int(WINDOW_S * SAMPLING_RATE)
+    if rng.random() < 1 / 16:
+        level = rng.choice((0.0, 10 ** rng.uniform(-5, -1)))
+        noise = np.random.default_rng(rng.getrandbits(32))
+        samples = level * 0.3 * coloured_noise(size, rng.choice((0.0, 0.5, 1.0)), noise)
+        return Window(np.clip(samples, -1, 1).astype(np.float32), ())
+    few = rng.random() < 0.5
+    chosen = rng.choices(utterances, k=rng.randint(1, 6) if few else 20)
+    window = _joined(chosen, rng)
+    kept = tuple(s for s in window.segments if s[1] < WINDOW_S - 0.1)
+    cut = next((s[0] for s in window.segments if s[1] >= WINDOW_S - 0.1), None)
+    samples = window.samples[:size]
+    if cut is not None and cut > WINDOW_S - 0.3:  # too little of it is heard
+        samples, cut = samples[: int(cut * SAMPLING_RATE)], None
+    samples = np.pad(samples, (0, size - len(samples)))
+    return _noisy(Window(samples, kept, cut), rng)
+
+
+def _joined(utterances: Sequence[Utterance], rng: random.Random) -> Window:
+    pieces: list[np.ndarray] = []
+    segments: list[tuple[float, float, str]] = []
+    at = 0
+    level = 10 ** (rng.uniform(-12, 6) / 20)
+    for utterance in utterances:
+        start_s = at / SAMPLING_RATE
+        segments += [(start_s + start, start_s + end, text) for start, end, text in utterance.segments]
+        pause = np.zeros(int(rng.choice((0.0, rng.uniform(0, 1.0))) * SAMPLING_RATE), np.float32)
+        pieces += [utterance.samples.astype(np.float32) * (level / 32768), pause]
+        at += len(utterance.samples) + len(pause)
+    return Window(np.clip(np.concatenate(pieces), -1, 1), tuple(segments))
+
+
+def _noisy(window: Window, rng: random.Random) -> Window:
+    """A noise floor over the whole window, for half of them."""
+    if rng.random() < 0.5:
+        return window
+    noise = np.random.default_rng(rng.getrandbits(32))
+    level = float(np.abs(window.samples).max()) * 10 ** (-rng.uniform(30, 70) / 20)
+    samples = window.samples + level * coloured_noise(len(window.samples), rng.choice((0.0, 0.5)), noise)
+    return Window(samples.astype(np.float32), window.segments, window.cut_s)
+
+
+class Batches:
+    """Batches of windows for a step: ``Batches(...)(step)`` is the same whenever it is asked for."""
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        tokenizer: WhisperTokenizer,
+        extractor: WhisperFeatureExtractor,
+        *,
+        seed: str,
+        size: int,
+        most: int | None,
+    ) -> None:
+        """``size`` windows a batch, of at most ``most`` utterances each; with ``most`` None they are full, 30 s long."""
+        self.utterances, self.tokenizer, self.extractor = utterances, tokenizer, extractor
+        self.seed, self.size, self.most = seed, size, most
+        self._pool: tuple[int, list[list[Window]]] = (-1, [])
+
+    def __call__(self, step: int) -> Batch:
+        rng = random.Random(f"{self.seed}-{step}")
+        if self.most is None:
+            windows = [full_window(self.utterances, rng) for _ in range(self.size)]
+            timestamps = [window.cut_s is not None or rng.random() < 0.5 for window in windows]
+        else:
+            windows, timestamps = self._short(step), [False] * self.size
+        return collate(windows, timestamps, self.tokenizer, self.extractor, rng)
+
+    def _short(self, step: int) -> list[Window]:
+        pool = step // SORTED_BATCHES
+        if self._pool[0] != pool:
+            rng = random.Random(f"{self.seed}-pool-{pool}")
+            windows = short_windows(self.utterances, rng, SORTED_BATCHES * self.size, self.most or 1)
+            windows.sort(key=lambda window: len(window.samples))
+            batches = [windows[i : i + self.size] for i in range(0, len(windows), self.size)]
+            rng.shuffle(batches)
+            self._pool = (pool, batches)
+        return self._pool[1][step % SORTED_BATCHES]
+
+
+def collate(
+    windows: Sequence[Window],
+    timestamps: Sequence[bool],
+    tokenizer: WhisperTokenizer,
+    extractor: WhisperFeatureExtractor,
+    rng: random.Random,
+) -> Batch:
+    """Windows to tensors; ``timestamps`` says for each window whether it is written with them."""
+    longest = max(len(window.samples) for window in windows)
+    size = -(-longest // (2 * extractor.hop_length)) * 2 * extractor.hop_length
+    samples = np.stack([np.pad(window.samples, (0, size - len(window.samples))) for window in windows])
+    features = torch.from_numpy(extractor._torch_extract_fbank_features(samples))  # noqa: SLF001 - its batched form
+    features = augment(features, rng)
+    tokens = [target_tokens(w, tokenizer, timestamps=t) for w, t in zip(windows, timestamps, strict=True)]
+    width = max(map(len, tokens)) - 1
+    inputs = torch.full((len(tokens), width), tokenizer.eos_token_id)
+    labels = torch.full((len(tokens), width), IGNORED)
+    for row, (ids, timed) in enumerate(zip(tokens, timestamps, strict=True)):
+        prompt = 1 if timed else 2
+        inputs[row, : len(ids) - 1] = torch.tensor(ids[:-1])
+        labels[row, prompt - 1 : len(ids) - 1] = torch.tensor(ids[prompt:])
+    texts = tuple(" ".join(text for _, _, text in window.segments) for window in windows)
+    characters = [[ALPHABET.index(c) + 1 for c in plain(text)] for text in texts]
+    return Batch(
+        features,
+        inputs,
+        labels,
+        torch.tensor([c for text in characters for c in text], dtype=torch.long),
+        torch.tensor([len(text) for text in characters]),
+        texts,
+    )
+
+
+def target_tokens(window: Window, tokenizer: WhisperTokenizer, *, timestamps: bool) -> list[int]:
+    """What a model writes for a window, prompt and end token included.
+
+    With timestamps each sentence stands between its start and its end, and a sentence that the window cuts
+    off is given by its start alone (Radford et al. 2022, section 2.3). A window without speech is ``<|0.00|>``.
+    """
+    start = tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
+    zero = tokenizer.convert_tokens_to_ids("<|0.00|>")
+    if not timestamps:
+        text = "".join(f" {text}" for _, _, text in window.segments)
+        return [start, zero - 1, *tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+    ids = [start] if window.segments or window.cut_s is not None else [start, zero]
+    for start_s, end_s, text in window.segments:
+        ids += [zero + round(start_s / TIMESTAMP_STEP_S), *tokenizer.encode(f" {text}", add_special_tokens=False)]
+        ids += [zero + round(end_s / TIMESTAMP_STEP_S)]
+    if window.cut_s is not None:
+        ids += [zero + round(window.cut_s / TIMESTAMP_STEP_S)]
+    return [*ids, tokenizer.eos_token_id]
+
+
+def augment(features: torch.Tensor, rng: random.Random) -> torch.Tensor:
+    """A random channel (a smooth curve over the mel bins, up to about 6 dB) and SpecAugment's masks (Park et al. 2019).
+
+    ``features``: float32 ``(B, n_mels, frames)``, in Whisper's scale of 40 dB a unit; a new tensor is returned.
+    """
+    generator = torch.Generator().manual_seed(rng.getrandbits(32))
+    batch, n_mels, frames = features.shape
+    place = torch.linspace(0, torch.pi, n_mels)
+    curves = torch.stack([torch.cos(k * place) for k in (1, 2, 3)])  # (3, n_mels)
+    weights = 0.06 * torch.randn(batch, 3, generator=generator)
+    features = features + (weights @ curves)[..., None]
+    for row in range(batch):
+        if rng.random() < 0.5:
+            low, wide = rng.randrange(n_mels - 10), rng.randint(1, 10)
+            features[row, low : low + wide] = features[row].mean()
+            at, long = rng.randrange(max(frames - 20, 1)), rng.randint(1, 12)
+            features[row, :, at : at + long] = features[row].mean()
+    return features

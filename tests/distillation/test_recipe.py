@@ -1,0 +1,266 @@
+"""The whole recipe in small: a minute of speech, a few steps; and what each of its parts promises."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from components.distillation import corpus, distill, language, voices
+from components.distillation.examples import texts
+from components.distillation.export import export
+from components.distillation.teacher import Listener, encode, grow, new_listener, train_teacher
+from components.distillation.tokenizer import train_tokenizer
+from components.distillation.training import Stage, run_stage
+from components.distillation.windows import (
+    IGNORED,
+    Batches,
+    Utterance,
+    Window,
+    collate,
+    full_window,
+    load_utterances,
+    target_tokens,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+needs_synthesizers = pytest.mark.skipif(
+    not (shutil.which("espeak-ng") and shutil.which("flite")), reason="espeak-ng and flite are not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(language.sentences("train", random.Random(0), 500))
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    from transformers import WhisperFeatureExtractor
+
+    return WhisperFeatureExtractor()
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    return corpus.make_corpus("train", seed=3, count=24, output=folder, kept_out=texts())
+
+
+def test_voices_of_the_splits_are_disjoint():
+    named = [set(group[split]) for group in (voices.VARIANTS, voices.FLITE) for split in ("train", "dev", "test")]
+    for group in (named[:3], named[3:]):
+        assert sum(map(len, group)) == len(set().union(*group))
+
+
+def test_a_sentence_belongs_to_one_split_whatever_the_seed():
+    drawn = {split: set(language.sentences(split, random.Random(9), 400)) for split in ("train", "dev", "test")}
+    assert not drawn["train"] & drawn["test"]
+    assert not drawn["train"] & drawn["dev"]
+    assert all(language.split_of(sentence) == split for split, found in drawn.items() for sentence in found)
+
+
+def test_training_shares_no_five_words_in_a_row_with_a_shipped_clip():
+    shipped = set().union(*map(language.five_grams, texts()))
+    assert shipped
+    for sentence in language.sentences("train", random.Random(5), 5000, kept_out=texts()):
+        assert not language.five_grams(sentence) & shipped, sentence
+
+
+def test_shipped_sentences_stay_within_the_declared_words():
+    spoken = {word for text in texts() for word in language.plain(text).split()}
+    known = {w for words in language.WORDS.values() for phrase in words for w in phrase.split()}
+    known |= {f"{word}s" for slot in ("object", "animal") for word in language.WORDS[slot]}
+    known |= set(language.plain(" ".join(language.FORMS)).split())
+    assert spoken <= {language.plain(word) for word in known}
+
+
+@needs_synthesizers
+def test_a_corpus_that_was_interrupted_comes_out_the_same(manifest, tmp_path):
+    whole = manifest.read_text()
+    rows = [json.loads(line) for line in whole.splitlines()]
+    assert len({row["voice"] for row in rows}) > 5
+    kept = [manifest.parent / row["audio"] for row in rows[:10]]
+    for path in (*kept, *(path.with_suffix(".json") for path in kept), manifest.parent / "corpus.json"):
+        shutil.copy(path, tmp_path)
+    again = corpus.make_corpus("train", seed=3, count=24, output=tmp_path, kept_out=texts())
+    assert again.read_text() == whole
+    for row in rows:
+        assert (tmp_path / row["audio"]).read_bytes() == (manifest.parent / row["audio"]).read_bytes()
+    with pytest.raises(FileExistsError, match="another corpus"):
+        corpus.make_corpus("train", seed=4, count=24, output=tmp_path)
+
+
+@needs_synthesizers
+def test_sentences_stand_where_the_manifest_says(tmp_path):
+    rng = random.Random(1)
+    voice = voices.draw_voice("test", rng)
+    samples, spoken = corpus.speak_in_turn(["It was sunny.", "Our friend comes home."], voice, [0.5, 0.7, 0.4])
+    loud = np.abs(samples) > 0.02
+    for sentence in spoken:
+        assert loud[int(sentence.start_s * 16000) : int(sentence.end_s * 16000)].any()
+    between = slice(int(spoken[0].end_s * 16000) + 10, int(spoken[1].start_s * 16000) - 10)
+    assert not loud[between].any()
+    assert spoken[1].start_s - spoken[0].end_s == pytest.approx(0.7, abs=0.01)
+
+
+def test_targets_are_whispers(tokenizer):
+    def times(*seconds: float) -> list[int]:
+        return tokenizer.convert_tokens_to_ids([f"<|{s:.2f}|>" for s in seconds])
+
+    window = Window(np.zeros(16000, np.float32), ((0.5, 2.0, "It was sunny."),), cut_s=2.4)
+    start, end = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|endoftext|>"])
+    ids = target_tokens(window, tokenizer, timestamps=True)
+    assert ids[:2] == [start, *times(0.5)]
+    assert ids[-3:] == [*times(2.0, 2.4), end]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == " It was sunny."
+    silent = Window(np.zeros(16000, np.float32), ())
+    assert target_tokens(silent, tokenizer, timestamps=True) == [start, *times(0.0), end]
+    assert target_tokens(silent, tokenizer, timestamps=False)[2:] == [end]
+
+
+def test_batches_follow_from_the_step_alone(tokenizer, extractor):
+    noise = np.random.default_rng(0)
+    clips = [
+        Utterance((noise.normal(size=16000 * k) * 3000).astype(np.int16), ((0.1, 0.9 * k, "It was sunny."),))
+        for k in (1, 2)
+    ]
+    for most in (2, None):
+        first, second = (Batches(clips, tokenizer, extractor, seed="s", size=3, most=most) for _ in range(2))
+        for step in (0, 5, 2):
+            a, b = first(step), second(step)
+            assert torch.equal(a.features, b.features)
+            assert torch.equal(a.labels, b.labels)
+
+
+def test_full_windows_keep_whole_sentences_and_say_what_they_cut():
+    clips = [Utterance(np.full(16000 * 4, 2000, np.int16), ((0.0, 4.0, "It was sunny."),))]
+    windows = [full_window(clips, random.Random(k)) for k in range(40)]
+    assert all(len(window.samples) == 30 * 16000 for window in windows)
+    assert any(window.cut_s is not None for window in windows)
+    assert any(not window.segments for window in windows)
+    for window in windows:
+        assert all(0 <= start < end <= 30 for start, end, _ in window.segments)
+
+
+def test_encoder_on_a_full_window_is_transformers_own(tokenizer):
+    model = new_listener(tokenizer, seed=1).model.float().eval()
+    features = torch.randn(1, 80, 3000)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            encode(model.get_encoder(), features), model.get_encoder()(features).last_hidden_state
+        )
+
+
+def test_growing_changes_no_output(tokenizer):
+    model = new_listener(tokenizer, seed=1).model.float().eval()
+    inputs = {"input_features": torch.randn(1, 80, 3000), "decoder_input_ids": torch.tensor([[449, 456, 40, 41]])}
+    with torch.no_grad():
+        before = model(**inputs).logits
+        grow(model, 5)
+        torch.testing.assert_close(model(**inputs).logits, before)
+    assert len(model.model.decoder.layers) == model.config.decoder_layers == 5
+
+
+@needs_synthesizers
+def test_the_whole_recipe_in_small(manifest, tokenizer, tmp_path):
+    utterances = load_utterances([manifest])
+    short = {"size": 4, "most": 1, "learning_rate": 1e-3, "warmup": 2}
+    stages = (
+        Stage("listen", 12, layers=0, ctc=1.0, ce=0.0, **short),
+        Stage("read", 6, layers=2, ctc=0.3, ce=1.0, **short),
+        Stage("grow", 2, layers=4, ctc=0.3, ce=1.0, **short),
+    )
+    listener = train_teacher([manifest], tokenizer, tmp_path / "teacher", stages=stages)
+    log = [json.loads(line) for line in (tmp_path / "teacher" / "listen.log.jsonl").read_text().splitlines()]
+    batch = Batches(utterances, tokenizer, extractor_of(), seed="x", size=4, most=1)(0)
+    fresh = new_listener(tokenizer, seed=1).losses(batch, stages[1], 0)
+    trained = listener.losses(batch, stages[1], 0)
+    assert trained["ctc"] < fresh["ctc"]
+    assert trained["ce"] < fresh["ce"]
+    assert log[-1]["step"] == 12
+
+    export(listener.model.float(), tokenizer, tmp_path / "export", "a card")
+    teacher, processor = distill.load_teacher(str(tmp_path / "export"))
+    stage = Stage("distil", 3, size=2, most=None, layers=2, ctc=0, ce=1, learning_rate=1e-3, warmup=1)
+    student = distill.distil(
+        teacher, processor, utterances, tmp_path / "student", count=4, stage=stage, threshold=float("inf")
+    )
+    assert student.config.decoder_layers == 2
+    for ours, theirs in zip(student.get_encoder().parameters(), teacher.get_encoder().parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    started = distill.shrink(teacher)
+    moved = [not torch.equal(a, b) for a, b in zip(student.parameters(), started.parameters(), strict=True)]
+    assert any(moved)
+
+
+def extractor_of():
+    from transformers import WhisperFeatureExtractor
+
+    return WhisperFeatureExtractor()
+
+
+def test_a_student_starts_as_the_chosen_layers_of_its_teacher(tokenizer):
+    model = new_listener(tokenizer, seed=1).model.float()
+    grow(model, 7)
+    student = distill.shrink(model, 3)
+    assert distill.chosen_layers(32, 2) == [0, 31]
+    assert distill.chosen_layers(7, 3) == [0, 3, 6]
+    for ours, k in zip(student.model.decoder.layers, (0, 3, 6), strict=True):
+        theirs = model.model.decoder.layers[k].state_dict()
+        assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.state_dict().items())
+    assert len(model.model.decoder.layers) == 7
+    with pytest.raises(ValueError, match="2 to 7"):
+        distill.chosen_layers(7, 8)
+
+
+def test_resumed_training_gives_the_same_weights(tokenizer, tmp_path):
+    stage = Stage("listen", 6, size=2, most=1, layers=0, ctc=1.0, ce=0.0, learning_rate=1e-3, warmup=2, decay=3)
+    noise = np.random.default_rng(0)
+    clips = [Utterance((noise.normal(size=24000) * 3000).astype(np.int16), ((0.1, 1.2, "It was sunny."),))]
+
+    def train(path: Path, *, stop_at: int | None = None) -> Listener:
+        listener = new_listener(tokenizer, seed=1)
+        listener.model.model.decoder.requires_grad_(False)  # noqa: FBT003
+        batches = Batches(clips, tokenizer, extractor_of(), seed="s", size=2, most=1)
+
+        def loss_of(step: int) -> dict[str, torch.Tensor]:
+            if step == stop_at:
+                raise KeyboardInterrupt
+            return listener.losses(batches(step), stage, 7)
+
+        run_stage(stage, listener, loss_of, path, save_every=2)
+        return listener
+
+    whole = train(tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "resumed.pt", stop_at=5)
+    resumed = train(tmp_path / "resumed.pt")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    losses = [json.loads(line) for line in (tmp_path / "whole.log.jsonl").read_text().splitlines()]
+    assert losses[-1]["step"] == 6
+
+
+def test_labels_ignore_prompt_and_padding(tokenizer, extractor):
+    windows = [Window(np.zeros(16000, np.float32), ((0.1, 0.9, text),)) for text in ("It was sunny.", "No.")]
+    batch = collate(windows, [True, False], tokenizer, extractor, random.Random(0))
+    assert batch.labels[0, 0] != IGNORED  # a timestamp is written, not given
+    assert batch.labels[1, 0] == IGNORED  # <|notimestamps|> is given
+    assert batch.labels[1, -1] == IGNORED
+    kept = batch.labels[1][batch.labels[1] != IGNORED]
+    assert tokenizer.decode(kept, skip_special_tokens=True) == " No."
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys, components.distillation.__main__ as m; m.parser(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

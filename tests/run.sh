@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Installs what the tests need, in a virtual environment of their own, and runs them all.
+# PYTHON chooses the interpreter (3.11 or 3.12); arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Chromium for the browser tests, the synthesizers for the recipe's. Without root or apt what is there is used, and
+# tests that lack theirs are skipped with the reason.
+missing=()
+command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
+for tool in espeak-ng flite; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+if ((${#missing[@]})) && command -v apt-get >/dev/null; then
+  sudo=$([ "$(id -u)" = 0 ] || echo "sudo -n")
+  { $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "${missing[@]}"; } >/dev/null 2>&1 ||
+    echo "Could not install: ${missing[*]}. The tests that need them are skipped."
+fi
+
+venv=.venv-tests
+[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
+"$venv/bin/pip" install -q --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
+
+export PYTHONPATH=. HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false GRADIO_ANALYTICS_ENABLED=False
+"$venv/bin/ruff" check .
+"$venv/bin/ruff" format --check .
+"$venv/bin/mypy"
+exec "$venv/bin/python" -m pytest "$@"

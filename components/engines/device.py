@@ -116,7 +116,7 @@ def machine(processes: int = 1) -> Machine:
         device_name=device.name,
         platform=platform.platform(),
         python=platform.python_version(),
-        libraries=_installed_versions(),
+        libraries=dict(_installed_versions()),
         threads=torch.get_num_threads(),
         processes=processes,
     )
@@ -180,6 +180,7 @@ def gpu(duration: int | Callable[..., int]) -> Callable[[Function], Function]:
     return cast("Callable[[Function], Function]", spaces.GPU(duration=duration))
 
 
+@functools.cache
 def _installed_versions() -> dict[str, str]:
     versions = {}
     for library in LIBRARIES:

@@ -1,0 +1,134 @@
+"""A manifest through the lanes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import soundfile
+
+from components.core.errors import Cancelled, LaneError, ManifestError
+from components.core.records import read_rows
+from components.core.types import LaneFailure
+from components.runs.benchmark import read_report
+
+
+@pytest.fixture
+def manifest(tmp_path, speechlike_clip):
+    """Three clips that can be read, one that cannot."""
+    rows = []
+    for number, text in enumerate(["a b", "", None]):
+        name = f"{number}.wav"
+        soundfile.write(tmp_path / name, speechlike_clip.samples[4_000 * number :], 16_000)
+        rows.append({"clip_id": f"clip-{number}", "audio": name, "text": text})
+    rows.insert(1, {"clip_id": "missing", "audio": "missing.wav", "text": "x"})
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "runs.jsonl"
+
+
+def keys(path):
+    return [(row.clip_id, row.lane_id) for row in read_rows(path)[1]]
+
+
+ALL = [(clip, lane) for clip in ("clip-0", "missing", "clip-1", "clip-2") for lane in ("whisper", "distil")]
+
+
+def test_rows_failures_and_totals(lab, manifest, output):
+    told = []
+    report = lab.benchmark(manifest, output, progress=lambda *step: told.append(step))
+    assert keys(output) == ALL
+    header, rows = read_rows(output)
+    assert header["pair"] == report.pair_id == "custom"
+    assert header["settings"]["language"] == "en"
+    failures = [row for row in rows if isinstance(row, LaneFailure)]
+    assert {failure.clip_id for failure in failures} == {"missing"}
+    assert "missing.wav is not there" in failures[0].message
+    assert [step[0] for step in told] == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+    summary = report.summary
+    teacher = [run for run in report.runs if run.lane_id == "whisper"]
+    assert summary["clips"] == 4
+    assert summary["failures"] == {"whisper": 1, "distil": 1}
+    totals = summary["lanes"]["whisper"]
+    assert totals["generation_time_s"] == pytest.approx(sum(run.timing.generation_time_s for run in teacher))
+    assert totals["generated_tokens"] == sum(run.generated_tokens for run in teacher)
+    errors = [run.word_errors for run in teacher]
+    assert errors[2] is None  # no reference
+    wrong = sum(e.substitutions + e.deletions + e.insertions for e in errors[:2])
+    assert totals["word_errors"]["wer"] == wrong / 2  # one reference of two words, and one that says nothing
+    student_s = summary["lanes"]["distil"]["generation_time_s"]
+    assert summary["speed_up"] == {"distil": pytest.approx(totals["generation_time_s"] / student_s)}
+    assert read_report(output) == report
+
+
+def test_an_output_that_is_there_is_not_overwritten(lab, manifest, output):
+    output.write_text("precious")
+    for resume in (False, True):
+        with pytest.raises(ManifestError):
+            lab.benchmark(manifest, output, resume=resume)
+        assert output.read_text() == "precious"
+
+
+def test_resume_runs_what_is_missing(lab, manifest, output, watch):
+    lab.benchmark(manifest, output)
+    whole = output.read_text()
+    lines = whole.splitlines(keepends=True)
+    output.write_text("".join(lines[:6]) + lines[6][:25])  # up to clip-1's whisper row, and a torn line
+    ran = []
+    watch(lab.pool, lab.offered_lanes(), lambda lane, clip: ran.append((clip.clip_id, lane.lane_id)))
+    report = lab.benchmark(manifest, output, resume=True)
+    assert keys(output) == ALL
+    assert ran == [("clip-1", "distil"), ("clip-2", "whisper"), ("clip-2", "distil")]
+    assert len(report.runs) == 6
+    ran.clear()
+    assert lab.benchmark(manifest, output, resume=True) == report
+    assert ran == []
+
+
+def test_a_resumed_student_is_judged_by_the_baselines_tokens(lab, manifest, output):
+    lab.benchmark(manifest, output)
+    lines = output.read_text().splitlines(keepends=True)
+    row = json.loads(lines[1]) | {"generated_tokens": 1000}
+    output.write_text(lines[0] + json.dumps(row) + "\n")
+    report = lab.benchmark(manifest, output, resume=True)
+    student = next(run for run in report.runs if run.lane_id == "distil")
+    assert "of the baseline's tokens" in student.warnings[0]
+
+
+def test_an_output_of_another_run_is_refused(lab, manifest, output):
+    lab.benchmark(manifest, output)
+    before = output.read_text()
+    with pytest.raises(ManifestError, match="belongs to another run: its checkpoints"):
+        lab.benchmark(manifest, output, lanes=["distil"], resume=True)
+    with pytest.raises(ManifestError, match="belongs to another run: its settings"):
+        lab.benchmark(manifest, output, repeats=2, resume=True)
+    assert output.read_text() == before
+
+
+def test_a_bad_manifest_stops_before_anything_runs(lab, manifest, output):
+    manifest.write_text(manifest.read_text() + "not JSON\n")
+    with pytest.raises(ManifestError, match="Line 5"):
+        lab.benchmark(manifest, output)
+    with pytest.raises(ManifestError):
+        lab.benchmark(manifest.parent / "none.jsonl", output)
+    with pytest.raises(LaneError):
+        lab.benchmark(manifest, output, lanes=["x"])
+    assert not output.exists()
+
+
+def test_an_output_that_cannot_be_written(lab, manifest, tmp_path):
+    with pytest.raises(ManifestError, match="cannot be written"):
+        lab.benchmark(manifest, tmp_path / "nowhere" / "runs.jsonl")
+
+
+def test_cancel_keeps_what_is_done(lab, manifest, output):
+    with pytest.raises(Cancelled):
+        lab.benchmark(manifest, output, cancelled=lambda: output.exists() and "missing" in output.read_text())
+    assert keys(output) == ALL[:4]
+    assert len(lab.benchmark(manifest, output, resume=True).runs) == 6

@@ -1,0 +1,153 @@
+"""One clip through several lanes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from components.core.errors import Cancelled
+from components.core.types import AudioClip
+from components.engines.base import DecodingOptions
+from components.runs.compare import SILENCE_WARNING, compare
+from components.runs.measure import warm_up
+
+OPTIONS = DecodingOptions()
+
+
+def run(clip, lanes, pool, **arguments):
+    return compare(clip, lanes, pool, **{"options": OPTIONS, "pair_id": "custom"} | arguments)
+
+
+def test_lanes_are_warmed_up_and_then_alternate(pool, lanes, speechlike_clip, watch):
+    order = []
+    watch(pool, lanes, lambda lane, _: order.append(lane.lane_id))
+    comparison = run(speechlike_clip, lanes, pool, repeats=3)
+    assert order == ["whisper", "distil", *["whisper", "distil"], *["distil", "whisper"], *["whisper", "distil"]]
+    assert [lane_run.lane_id for lane_run in comparison.runs] == ["whisper", "distil"]
+    for lane_run in comparison.runs:
+        assert len(lane_run.repeats) == 3
+        times = sorted(timing.generation_time_s for timing in lane_run.repeats)
+        assert lane_run.timing.generation_time_s == times[1]
+        assert lane_run.transcript.text
+        assert lane_run.rtfx == pytest.approx(3.0 / times[1])
+    order.clear()
+    run(speechlike_clip, lanes, pool, repeats=2)
+    assert order == ["whisper", "distil", "distil", "whisper"]  # warm already
+
+
+def test_the_same_checkpoint_in_both_lanes(pool, lanes, speechlike_clip):
+    twins = (lanes[0], replace(lanes[1], checkpoint=lanes[0].checkpoint))
+    comparison = run(speechlike_clip, twins, pool)
+    teacher, twin = comparison.runs
+    assert teacher.transcript == twin.transcript
+    assert teacher.generated_tokens == twin.generated_tokens
+    assert list(comparison.speed_up) == ["distil"]
+
+
+def test_a_lane_that_cannot_be_loaded_is_a_failure(pool, lanes, speechlike_clip):
+    comparison = run(speechlike_clip, (replace(lanes[0], checkpoint="/nowhere"), lanes[1]), pool)
+    assert [(failure.lane_id, failure.clip_id) for failure in comparison.failures] == [("whisper", "speechlike")]
+    assert comparison.failures[0].message == "There is no folder nowhere on this machine. Check the path."
+    assert [lane_run.lane_id for lane_run in comparison.runs] == ["distil"]
+    assert comparison.runs[0].timing is not None
+    assert comparison.speed_up == {}
+
+
+@pytest.mark.parametrize(
+    "fault_at",
+    [
+        (RuntimeError("/secret/path"), "Whisper failed on this clip (RuntimeError). The log says more.", 1),
+        (torch.OutOfMemoryError(), "Memory ran out while Whisper was running.", 2),
+        (MemoryError(), "Memory ran out while Whisper was running.", 3),
+    ],
+)
+def test_a_lane_that_fails_leaves_the_others_alone(pool, lanes, speechlike_clip, watch, fault_at):
+    error, sentence, call = fault_at
+    calls = []
+
+    def fail(*_: object) -> None:
+        calls.append(None)
+        if len(calls) == call:
+            raise error
+
+    watch(pool, lanes[:1], fail)
+    comparison = run(speechlike_clip, lanes, pool, repeats=2)
+    assert len(calls) == call  # not asked again after it failed
+    assert comparison.failures[0].message.startswith(sentence)
+    assert [(lane_run.lane_id, len(lane_run.repeats)) for lane_run in comparison.runs] == [("distil", 2)]
+
+
+def test_silence_is_answered_before_the_engines(pool, lanes):
+    clip = AudioClip("hush", np.full(16_000, 0.0009, dtype=np.float32))
+    comparison = run(clip, lanes, pool, reference="two words")
+    assert all(pool.loaded(lane) is None for lane in lanes)
+    for lane_run in comparison.runs:
+        assert lane_run.timing is None
+        assert lane_run.repeats == ()
+        assert lane_run.transcript.text == ""
+        assert lane_run.warnings == (SILENCE_WARNING,)
+        assert lane_run.word_errors.deletions == 2
+        assert lane_run.dtype == "float32"
+    assert comparison.speed_up == {}
+
+
+def test_a_quiet_clip_is_not_silence(pool, lanes, speechlike_clip):
+    quiet = speechlike_clip.samples * (0.0011 / np.abs(speechlike_clip.samples).max())
+    assert run(AudioClip("quiet", quiet), lanes[:1], pool).runs[0].timing is not None
+
+
+def test_scores_need_a_reference(pool, lanes, speechlike_clip):
+    without = run(speechlike_clip, lanes[:1], pool).runs[0]
+    assert (without.reference, without.normalized_text, without.word_errors) == (None, None, None)
+    text = without.transcript.text
+    exact = run(speechlike_clip, lanes[:1], pool, reference=text.upper() + ".").runs[0]
+    assert exact.word_errors.wer == 0
+    assert exact.normalized_reference == exact.normalized_text != ""
+    nothing_said = run(speechlike_clip, lanes[:1], pool, reference="").runs[0]
+    assert nothing_said.word_errors.insertions == len(nothing_said.normalized_text.split())
+    assert nothing_said.word_errors.wer is None
+
+
+def test_a_lane_that_writes_far_less_is_suspect(pool, lanes, speechlike_clip):
+    (alone,) = run(speechlike_clip, lanes[1:], pool).runs
+    assert alone.warnings == ()
+    (suspect,) = run(speechlike_clip, lanes[1:], pool, baseline_tokens=10 * alone.generated_tokens).runs
+    assert "10% of the baseline's tokens" in suspect.warnings[0]
+    (cut,) = run(speechlike_clip, lanes[:1], pool, options=replace(OPTIONS, max_new_tokens=3)).runs
+    assert cut.warnings == ("It ran into the token limit without writing its end token.",)
+
+
+def test_progress_runs_from_nothing_to_done(pool, lanes, speechlike_clip):
+    told = []
+    run(speechlike_clip, lanes, pool, repeats=2, progress=lambda fraction, what: told.append((fraction, what)))
+    fractions = [fraction for fraction, _ in told]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+    assert [what for _, what in told] == [
+        "Loading Whisper",
+        "Loading Distil-Whisper",
+        "Warming up Whisper",
+        "Warming up Distil-Whisper",
+        "Running Whisper, 1 of 2",
+        "Running Distil-Whisper, 1 of 2",
+        "Running Distil-Whisper, 2 of 2",
+        "Running Whisper, 2 of 2",
+        "Done",
+    ]
+
+
+def test_cancel_is_no_failure(pool, lanes, speechlike_clip):
+    warm_up(pool.get(lanes[0]), speechlike_clip, OPTIONS)
+    asked = []
+
+    def cancelled() -> bool:
+        asked.append(None)
+        return len(asked) > 12
+
+    with pytest.raises(Cancelled):
+        run(speechlike_clip, lanes[:1], pool, cancelled=cancelled)
+    assert len(asked) == 13
+    assert run(speechlike_clip, lanes[:1], pool).failures == ()

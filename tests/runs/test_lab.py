@@ -1,0 +1,187 @@
+"""Lab: choices, one measurement at a time, counts without weights."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import soundfile
+
+from components.core.errors import AudioError, Cancelled, CheckpointError, LaneError
+from components.core.settings import Settings
+from components.engines.base import DecodingOptions
+from components.runs import lab as lab_module
+from components.runs.lab import Lab
+from components.runs.measure import is_warm
+
+
+@pytest.fixture
+def source(speechlike_clip):
+    return speechlike_clip.sampling_rate, speechlike_clip.samples
+
+
+def test_a_comparison(lab, source):
+    comparison = lab.compare(source, reference="a b", clip_id="mine", repeats=2)
+    assert (comparison.clip_id, comparison.pair_id, comparison.failures) == ("mine", "custom", ())
+    assert [run.lane_id for run in comparison.runs] == ["whisper", "distil"]
+    assert comparison.runs[0].word_errors.reference_words == 2
+    assert comparison.speed_up["distil"] > 0
+    assert comparison.machine == lab.machine()
+    (alone,) = lab.compare(source, lanes=["distil"], timestamps=False, reference="  ").runs
+    assert (alone.lane_id, alone.transcript.segments, alone.reference) == ("distil", (), None)
+
+
+def test_what_is_offered(lab):
+    assert (lab.default_pair, lab.offered_pairs) == ("custom", ("custom", "offline"))
+    assert [lane.lane_id for lane in lab.offered_lanes()] == ["whisper", "distil"]
+    assert lab.offered_lanes("offline")[0].checkpoint.endswith("teacher")
+    only = Lab(replace(lab.settings, lanes=("distil",)))
+    assert [lane.lane_id for lane in only.offered_lanes()] == ["distil"]
+    with pytest.raises(LaneError, match=r"no lane called “whisper” here\. Choose from: distil"):
+        only.choose_lanes(None, ["whisper"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ({"pair": "huge"}, CheckpointError, r"no pair called “huge” here. Choose one of: custom, offline"),
+        ({"pair": "large-v3"}, CheckpointError, r"no pair called “large-v3” here"),  # known, but not offered
+        ({"lanes": ["whisper", "x"]}, LaneError, r"no lane called “x” here. Choose from: whisper, distil"),
+        ({"repeats": 0}, LaneError, "from 1 to 100"),
+        ({"repeats": 101}, LaneError, "from 1 to 100"),
+        ({"long_form": "sideways"}, LaneError, "Choose from: sequential, chunked"),
+    ],
+)
+def test_wrong_choices(lab, source, arguments, error, sentence):
+    with pytest.raises(error, match=sentence):
+        lab.compare(source, **arguments)
+    assert lab.compare(source).failures == ()  # and the next one is right
+
+
+def test_bad_audio_reaches_no_engine(lab, source):
+    for bad in (None, b"not audio", (16_000, source[1][:0])):
+        with pytest.raises(AudioError):
+            lab.compare(bad)
+    with pytest.raises(AudioError, match="longer than 2 seconds"):
+        Lab(replace(lab.settings, max_audio_s=2)).compare(source)
+    assert all(lab.pool.loaded(lane) is None for lane in lab.offered_lanes())
+
+
+def test_models_need_no_weights(lab, source, tmp_path, tiny_teacher):
+    before = lab.models()
+    assert all(lab.pool.loaded(lane) is None for lane in lab.offered_lanes())
+    assert [(info.lane_id, info.decoder_layers, info.dtype) for info in before] == [
+        ("whisper", 4, None),
+        ("distil", 2, None),
+    ]
+    lab.compare(source, lanes=["distil"])
+    teacher, student = lab.models()
+    assert (teacher.attention, student.attention, student.device) == (None, "sdpa", lab.device.kind)
+    assert student.num_parameters == before[1].num_parameters
+
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(tiny_teacher / "config.json", bare)
+    settings = Settings.from_env({"TEACHER_CHECKPOINT": str(bare), "STUDENT_CHECKPOINT": str(bare)})
+    assert Lab(settings).models()[0].num_parameters == before[0].num_parameters
+
+
+def test_the_large_pair_is_counted_without_weights_or_network(lab):
+    teacher, student = Lab(replace(lab.settings, pairs=("large-v2",))).models("large-v2")
+    assert 100 * student.num_parameters / teacher.num_parameters == pytest.approx(49.000047275167184, abs=1e-12)
+    assert 100 * student.decoder_parameters / teacher.decoder_parameters == pytest.approx(13.175161920253482, abs=1e-12)
+
+
+def test_the_stamp(lab, source):
+    before = lab.stamp()
+    assert set(before) == {"pair", "device", "device_name", "dtype", "attention", "runtime", "note"}
+    assert (before["pair"], before["dtype"], before["attention"]) == ("custom", "float32", "sdpa")
+    lab.compare(source, lanes=["whisper"])
+    assert lab.stamp() == before
+
+
+def test_one_measurement_at_a_time(lab, source, watch):
+    running, most, told = [], [], []
+
+    def before(*_: object) -> None:
+        running.append(None)
+        time.sleep(0.02)  # room for another to come between
+        most.append(len(running))
+        running.pop()
+
+    watch(lab.pool, lab.offered_lanes(), before)
+    threads = [
+        threading.Thread(target=lab.compare, args=(source,), kwargs={"progress": lambda *step: told.append(step)})
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 2 + 3 * 2  # two warm-ups, then both lanes of each
+    assert max(most) == 1
+    assert (0.0, "Waiting for another measurement to end") in told
+
+
+def test_one_who_waits_can_leave(lab, source, watch):
+    entered, leave = threading.Event(), threading.Event()
+
+    def block(*_: object) -> None:
+        entered.set()
+        leave.wait(10)
+
+    watch(lab.pool, lab.offered_lanes()[:1], block)
+    first = threading.Thread(target=lab.compare, args=(source,))
+    first.start()
+    assert entered.wait(10)
+    with pytest.raises(Cancelled):
+        lab.compare(source, cancelled=lambda: True)
+    assert first.is_alive()
+    leave.set()
+    first.join()
+    assert lab.compare(source).failures == ()
+
+
+def test_cancel_frees_the_device(lab, source):
+    with pytest.raises(Cancelled):
+        lab.compare(source, cancelled=lambda: all(lab.pool.loaded(lane) for lane in lab.offered_lanes()))
+    assert lab.compare(source).failures == ()
+
+
+def test_place_loads_and_warms_the_default_pair(lab, speechlike_clip, tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "speech.wav", speechlike_clip.samples, speechlike_clip.sampling_rate)
+    monkeypatch.setattr(lab_module, "WARM_UP_CLIPS", tmp_path)
+    lab.place()
+    assert all(is_warm(lab.pool.loaded(lane)) for lane in lab.offered_lanes())
+
+
+def test_place_leaves_a_missing_checkpoint_to_whoever_asks(lab, source, tmp_path, tiny_student, caplog):
+    gone = tmp_path / "gone"
+    shutil.copytree(tiny_student, gone)
+    settings = Settings.from_env({"TEACHER_CHECKPOINT": str(gone), "STUDENT_CHECKPOINT": str(tiny_student)})
+    shutil.rmtree(gone)
+    lab = Lab(settings)
+    lab.place()
+    assert "There is no folder gone" in caplog.text
+    comparison = lab.compare(source)
+    assert "There is no folder gone" in comparison.failures[0].message
+    assert [run.lane_id for run in comparison.runs] == ["distil"]
+
+
+def test_what_crosses_to_another_process_can_be_pickled(lab, source, speechlike_clip):
+    """As on ZeroGPU, where the run is in a process of its own."""
+    arguments = {
+        "clip": speechlike_clip,
+        "lanes": lab.offered_lanes(),
+        "options": DecodingOptions(),
+        "pair_id": "custom",
+        "reference": None,
+        "repeats": 2,
+    }
+    comparison = lab._run(**pickle.loads(pickle.dumps(arguments)))
+    assert pickle.loads(pickle.dumps(comparison)) == comparison
+    assert lab_module._gpu_duration_s(**arguments) == round(20 + 6 * 1.3)

@@ -1,6 +1,7 @@
-"""The endpoints that scripts rely on: ``/compare`` and ``/models``, typed JSON out. Names and shapes stay."""
+"""The endpoints that scripts rely on: ``/compare`` and ``/models``, typed JSON out. Names and shapes stay.
 
-from __future__ import annotations
+Annotations are evaluated here (no ``from __future__ import annotations``): Gradio makes the schemas of them.
+"""
 
 import uuid
 from typing import TYPE_CHECKING, Any, Literal
@@ -8,20 +9,43 @@ from typing import TYPE_CHECKING, Any, Literal
 import gradio as gr
 from gradio.processing_utils import check_all_files_in_cache
 from gradio_client.utils import is_file_obj_with_meta
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.core import records
-from components.core.errors import AudioError
-from components.core.records import CompareJSON, ModelsJSON  # noqa: TC001 - Gradio reads the annotations
+from components.core.errors import AudioError, WhisperSpaceError
+from components.core.records import CompareJSON, ModelsJSON
 from components.ui.requests import Cancellations, api_errors
 
 if TYPE_CHECKING:
     from components.runs.lab import Lab
 
+
+class CompareOptions(BaseModel):
+    """What ``/compare`` takes beside the audio."""
+
+    model_config = ConfigDict(strict=True)
+
+    reference: str
+    pair: str | None
+    lanes: list[str] | None
+    repeats: int
+    long_form: Literal["sequential", "chunked"]
+    timestamps: bool
+
+
+class ModelsOptions(BaseModel):
+    """What ``/models`` takes."""
+
+    model_config = ConfigDict(strict=True)
+
+    pair: str | None
+
+
 MEASURE = "measure"
 """Gradio's queue runs one event of this group at a time: lanes that run side by side would time each other."""
 
 
-def register(lab: Lab, cancellations: Cancellations) -> None:
+def register(lab: "Lab", cancellations: Cancellations) -> None:
     """Add the endpoints to the Blocks being built."""
 
     def compare(  # noqa: D417, PLR0917 - Gradio fills in the request; order is the contract's
@@ -53,19 +77,12 @@ def register(lab: Lab, cancellations: Cancellations) -> None:
         Returns:
             The comparison as JSON; times in seconds.
         """
+        options = {"reference": reference, "pair": pair, "lanes": lanes, "repeats": repeats}
+        options |= {"long_form": long_form, "timestamps": timestamps}
         session = (request.session_hash if request else None) or uuid.uuid4().hex
         with api_errors(), cancellations.request(session) as stop:
             return records.comparison_to_json(
-                lab.compare(
-                    uploaded_path(audio),
-                    reference=reference or "",
-                    pair=pair,
-                    lanes=lanes,
-                    repeats=repeats,
-                    long_form=long_form,
-                    timestamps=timestamps,
-                    cancelled=stop.is_set,
-                )
+                lab.compare(uploaded_path(audio), **checked(CompareOptions, options), cancelled=stop.is_set)
             )
 
     def models(pair: str | None = None) -> ModelsJSON:
@@ -80,10 +97,24 @@ def register(lab: Lab, cancellations: Cancellations) -> None:
             The pair, its lanes, and the ratios of the student's parameters to the teacher's, as fractions.
         """
         with api_errors():
-            return records.models_to_json(pair or lab.default_pair, lab.models(pair))
+            pair = checked(ModelsOptions, {"pair": pair})["pair"] or lab.default_pair
+            return records.models_to_json(pair, lab.models(pair))
 
     gr.api(compare, api_name="compare", concurrency_id=MEASURE, concurrency_limit=1)
     gr.api(models, api_name="models")
+
+
+def checked(kind: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """The values, each of the kind that its endpoint takes: ``gr.api`` hands over whatever JSON was sent.
+
+    Raises:
+        WhisperSpaceError: some are not; the message names them.
+    """
+    try:
+        return kind(**values).model_dump()
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise WhisperSpaceError(f"These values cannot be used: {faults}.") from error
 
 
 def uploaded_path(audio: Any) -> str:

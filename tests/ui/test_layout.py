@@ -1,0 +1,81 @@
+"""The page as a whole, before anybody has come."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from components.core.settings import Settings
+from components.core.types import BASELINE_LANE
+from components.runs.lab import Lab
+from components.ui import layout
+
+HEAVY = ("torch", "transformers", "plotly", "jiwer", "av", "ctranslate2", "components.distillation")
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def test_importing_the_page_imports_nothing_heavy():
+    loaded = python("import sys, components.ui.layout; print(*sys.modules)").split()
+    assert "gradio" in loaded
+    assert not [name for name in HEAVY if name in loaded]
+
+
+def test_importing_the_page_costs_at_most_twice_gradio():
+    def seconds(module):
+        return float(
+            python(f"import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)")
+        )
+
+    pairs = [(seconds("components.ui.layout"), seconds("gradio")) for _ in range(2)]
+    page_s, gradio_s = (min(times) for times in zip(*pairs, strict=True))
+    assert page_s <= 2 * gradio_s
+
+
+def test_nothing_of_a_visitor_is_kept(lab):
+    page = layout.build(lab)
+    assert page.delete_cache == (layout.CACHE_S, layout.CACHE_S)
+    options = layout.launch_options()
+    assert options["run_history"] is False
+    assert options["show_error"] is False
+    assert options["max_file_size"]
+
+
+def test_one_measurement_at_a_time_and_the_rest_beside_it(lab):
+    functions = layout.build(lab).fns.values()
+    measuring = [fn for fn in functions if fn.concurrency_id == "measure"]
+    assert {fn.concurrency_limit for fn in measuring} == {1}
+    assert {"compare", "measure"} <= {fn.name for fn in measuring}
+
+
+def test_every_control_has_a_label(lab):
+    for block in layout.build(lab).blocks.values():
+        if block.get_block_name() in {"audio", "textbox", "dropdown", "checkboxgroup", "slider", "radio"}:
+            assert block.label
+
+
+def test_the_shipped_pair_is_labelled_where_it_is_chosen(tiny_teacher, tiny_student):
+    environ = {"TEACHER_CHECKPOINT": str(tiny_teacher), "STUDENT_CHECKPOINT": str(tiny_student)}
+    page = layout.build(Lab(Settings.from_env(environ)))
+    (pair,) = [block for block in page.blocks.values() if block.elem_id == "pair"]
+    labels = {value: label for label, value in pair.choices}
+    assert labels == {
+        "custom": "custom",
+        "offline": "offline (Made for synthetic English speech, not for a visitor's voice)",
+    }
+
+
+@pytest.mark.parametrize("variables", [{"PAIR": "nothing"}, {"LANES": "whisper,other", "DTYPE": "float8"}])
+def test_a_wrong_variable_stops_the_start_with_the_choices(variables):
+    environ = {name: value for name, value in os.environ.items() if name not in {"PAIR", "LANES", "DTYPE"}} | variables
+    done = subprocess.run(
+        [sys.executable, "app.py"], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for name in variables:
+        assert name in done.stderr
+    assert BASELINE_LANE in done.stderr or "offline" in done.stderr

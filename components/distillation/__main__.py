@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     commands = main.add_subparsers(required=True, metavar="corpus|examples|teacher|distill|evaluate|export")
 
     command = commands.add_parser("corpus", help="speak sentences of the declared language: clips and a manifest")
-    command.add_argument("--split", choices=("train", "dev", "test"), required=True)
+    command.add_argument("--split", choices=("train", "dev", "test", "open"), required=True)
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--count", type=int, default=100, help="clips")
     command.add_argument("--output", type=Path, required=True)

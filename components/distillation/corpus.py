@@ -55,7 +55,7 @@ def make_corpus(
     stated.write_text(json.dumps(settings))
 
     rng = random.Random(f"{split}-{seed}")
-    sizes = [rng.choice(SENTENCES_A_CLIP) if split != "train" else 1 for _ in range(count)]
+    sizes = [rng.choice(SENTENCES_A_CLIP) if split in {"dev", "test"} else 1 for _ in range(count)]
     texts = iter(sentences(split, rng, sum(sizes), kept_out))
     clips = [(f"{split}-{seed}-{k:06d}", [next(texts) for _ in range(size)]) for k, size in enumerate(sizes)]
 
@@ -81,7 +81,7 @@ def make_clip(clip_id: str, texts: list[str], *, split: Split, folder: Path) -> 
         return json.loads(row_path.read_text())
     samples, spoken = speak_in_turn(texts, voice, pauses_s)
     soundfile.write(path, degrade(samples, rng), SAMPLING_RATE, subtype="PCM_16")
-    row = {
+    row: dict[str, object] = {
         "clip_id": clip_id,
         "audio": path.name,
         "text": " ".join(texts),

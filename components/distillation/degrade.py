@@ -44,7 +44,7 @@ def with_noise(samples: np.ndarray, snr_db: float, tilt: float, rng: np.random.G
 
 
 def in_room(samples: np.ndarray, decay_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Convolve with exponentially decaying noise, 60 dB down after ``decay_s``, a third of it beside the direct sound."""
+    """Convolve with exponentially decaying noise, 60 dB down after ``decay_s``, 10 dB under the direct sound."""
     n = int(decay_s * SAMPLING_RATE)
     tail = rng.standard_normal(n) * 10 ** (-3 * np.arange(n) / n)
     tail *= 0.33 / np.sqrt(np.sum(tail**2))

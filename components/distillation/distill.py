@@ -41,7 +41,9 @@ ALPHA_PL = 1.0
 WER_THRESHOLD = 0.10
 STUDENT_LAYERS = 2
 
-STAGE = Stage("distil", 600, size=8, most=None, layers=STUDENT_LAYERS, ctc=0.0, ce=ALPHA_PL, learning_rate=5e-4, decay=500)
+STAGE = Stage(
+    "distil", 600, size=8, most=None, layers=STUDENT_LAYERS, ctc=0.0, ce=ALPHA_PL, learning_rate=5e-4, decay=500
+)
 
 
 def load_teacher(checkpoint: str) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
@@ -70,14 +72,16 @@ def chosen_layers(teacher_layers: int, student_layers: int) -> list[int]:
     return [round(k * (teacher_layers - 1) / (student_layers - 1)) for k in range(student_layers)]
 
 
-def shrink(teacher: WhisperForConditionalGeneration, student_layers: int = STUDENT_LAYERS) -> WhisperForConditionalGeneration:
+def shrink(
+    teacher: WhisperForConditionalGeneration, student_layers: int = STUDENT_LAYERS
+) -> WhisperForConditionalGeneration:
     """A student that is the teacher with the chosen decoder layers only; its encoder and embeddings are copies."""
     student = copy.deepcopy(teacher)
     layers = student.model.decoder.layers
     kept = nn.ModuleList([layers[k] for k in chosen_layers(len(layers), student_layers)])
-    for index, layer in enumerate(kept):
-        layer.self_attn.layer_idx = layer.encoder_attn.layer_idx = index
     student.model.decoder.layers = kept
+    for index, layer in enumerate(student.model.decoder.layers):
+        layer.self_attn.layer_idx = layer.encoder_attn.layer_idx = index
     student.config.decoder_layers = student_layers
     student.generation_config.alignment_heads = None
     return student
@@ -94,7 +98,7 @@ def features_of(windows: Sequence[Window], processor: WhisperProcessor, dtype: t
     return processor.feature_extractor(samples, sampling_rate=16_000, return_tensors="pt").input_features.to(dtype)
 
 
-def prompt_ids(teacher: WhisperForConditionalGeneration, tokenizer: object, language: str, *, timestamps: bool) -> list[int]:
+def prompt_ids(teacher: WhisperForConditionalGeneration, language: str, *, timestamps: bool) -> list[int]:
     """What ``generate`` writes before the first token: start, language and task where it has them, no timestamps."""
     config = teacher.generation_config
     ids = [teacher.config.decoder_start_token_id]
@@ -131,7 +135,7 @@ def pseudo_label(
             kwargs = {"language": language, "task": "transcribe"} if getattr(config, "is_multilingual", False) else {}
             features = features_of(windows, processor, dtype).to(device)
             outputs = teacher.generate(features, return_timestamps=timestamps, num_beams=1, do_sample=False, **kwargs)
-            prompt = prompt_ids(teacher, processor.tokenizer, language, timestamps=timestamps)
+            prompt = prompt_ids(teacher, language, timestamps=timestamps)
             for k, window, ids in zip(indices, windows, outputs.tolist(), strict=True):
                 tokens = ids[len(prompt) :] if ids[: len(prompt)] == prompt else ids
                 tokens = [*_until(tokens, config.eos_token_id), teacher.config.eos_token_id]
@@ -164,8 +168,8 @@ class Distillation(nn.Module):
     def __init__(self, teacher: WhisperForConditionalGeneration, student: WhisperForConditionalGeneration) -> None:
         super().__init__()
         self.teacher, self.student = teacher, student
-        teacher.requires_grad_(False)  # noqa: FBT003
-        student.get_encoder().requires_grad_(False)  # noqa: FBT003
+        teacher.requires_grad_(False)
+        student.get_encoder().requires_grad_(False)
 
     def losses(self, features: torch.Tensor, input_ids: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """KL divergence and cross-entropy over the labelled positions.

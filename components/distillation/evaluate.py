@@ -7,10 +7,11 @@ that a visitor gets.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from components.core.scoring import repeated_five_grams
 from components.core.settings import Settings
 from components.core.types import WordErrors
 from components.runs.lab import Lab
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from components.core.types import LaneRun
-
-_FIVE = 5
 
 
 def evaluate_pair(manifest: Path, teacher: str, student: str, output: Path, *, resume: bool = True) -> dict:
@@ -63,10 +62,3 @@ def _summary(runs: Iterable[LaneRun], voices: Mapping[str, str]) -> dict[str, ob
 
 def _sum(runs: Iterable[LaneRun]) -> WordErrors:
     return sum((run.word_errors for run in runs if run.word_errors is not None), WordErrors())
-
-
-def repeated_five_grams(text: str) -> int:
-    """How many of a text's runs of five words were in it before: the paper's measure of hallucination (5-Dup.)."""
-    words = text.split()
-    counts = Counter(tuple(words[k : k + _FIVE]) for k in range(len(words) - _FIVE + 1))
-    return sum(count - 1 for count in counts.values())

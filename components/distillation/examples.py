@@ -61,42 +61,54 @@ I think the orange ticket belongs to Martin.
 Her cousin has eight new lamps.
 """.strip().splitlines()
 
-STORIES = (
-    "It was stormy and windy on Saturday. Anna opened the wooden window in the morning. The big dog sleeps behind the "
-    "green chair. Can you borrow the yellow umbrella today?",
-    "My sister cleaned twenty black bottles at the hospital. Her friend has three broken cameras. Please repair five "
-    "mirrors for Laura. Where did Simon sell the cheap bicycle? I think the silver hammer belongs to Peter.",
-    "Turn right at the library and wait twelve minutes. Oliver and Clara walked from the forest to the kitchen. Did the "
-    "cat eat the cake and the fish? His teacher wants milk and chocolate tomorrow.",
-    "Victor paid fifty dollars for the quiet lamp. The bakery opens on Monday at six. Emma likes rice with butter "
-    "and sugar. Eleven chickens ran across the school yesterday. Do not lose the ticket without your uncle.",
-    "There are seven strange parrots near the mountain. The white blanket is under the heavy table. Helen lost the new "
-    "letter last week. They never saw two tigers in the office. Our cousin comes home on Friday. The train to the "
-    "village leaves at nine.",
-    "We will meet Robert at the market on Wednesday. Martin bought the expensive pencil again. The clean elephant sleeps "
-    "behind the orange mirror. Can you carry the brown basket after lunch? It was cloudy and sunny on Thursday. Susan "
-    "moved the empty ladder this evening. My father painted ten blue hats at the garden.",
-)
+STORIES = tuple(
+    " ".join(story.split())
+    for story in """
+It was stormy and windy on Saturday. Anna opened the wooden window in the morning. The big dog sleeps behind the
+green chair. Can you borrow the yellow umbrella today?
 
-LONG = (
-    "It was rainy and foggy on Sunday. Julia carried the heavy lamp in the morning. My doctor borrowed four purple "
-    "tickets at the station. The dirty chicken sleeps behind the brown ladder. Please move nine blankets for Thomas. "
-    "Where did David find the beautiful mirror? His brother wants coffee and cake after lunch. The small hammer is "
-    "under the broken camera. Maria and Emma walked from the bakery to the hospital. Her mother has thirty cheap "
-    "candles. I think the white jacket belongs to Oliver. They never saw six spiders in the bridge. Turn left at the "
-    "museum and wait eight minutes. Twelve rabbits ran across the market this evening. Our friend comes home on "
-    "Tuesday. Did the dog eat the butter and the potatoes? Robert paid seven dollars for the strange picture. The "
-    "airport opens on Saturday at ten. Do not sell the umbrella without your sister. Susan painted the empty bottle "
-    "yesterday. Can you repair the green chair at night? There are two old horses near the forest. Clara likes honey "
-    "with soup and bread. We will meet Peter at the river on Monday. My teacher washed fifty orange pencils at the "
-    "kitchen. The new cat sleeps behind the silver basket. Please borrow eleven letters for Helen. Where did Martin "
-    "clean the quiet window? His cousin wants pepper and rice last week. The red hat is under the big table. Victor "
-    "and Laura walked from the garden to the mountain. Her uncle has five expensive bicycles. I think the yellow "
-    "bottle belongs to Anna. They never saw ten parrots in the library. Turn right at the village and wait three "
-    "minutes. Twenty monkeys ran across the office tomorrow. Simon found the clean picture again. Did the tiger eat "
-    "the cheese and the milk? Thomas paid four dollars for the dirty blanket. The hospital opens on Thursday at "
-    "seven. Do not paint the mirror without your grandmother. It was sunny and stormy on Wednesday."
+My sister cleaned twenty black bottles at the hospital. Her friend has three broken cameras. Please repair five
+mirrors for Laura. Where did Simon sell the cheap bicycle? I think the silver hammer belongs to Peter.
+
+Turn right at the library and wait twelve minutes. Oliver and Clara walked from the forest to the kitchen. Did
+the cat eat the cake and the fish? His teacher wants milk and chocolate tomorrow.
+
+Victor paid fifty dollars for the quiet lamp. The bakery opens on Monday at six. Emma likes rice with butter and
+sugar. Eleven chickens ran across the school yesterday. Do not lose the ticket without your uncle.
+
+There are seven strange parrots near the mountain. The white blanket is under the heavy table. Helen lost the
+new letter last week. They never saw two tigers in the office. Our cousin comes home on Friday. The train to the
+village leaves at nine.
+
+We will meet Robert at the market on Wednesday. Martin bought the expensive pencil again. The clean elephant
+sleeps behind the orange mirror. Can you carry the brown basket after lunch? It was cloudy and sunny on
+Thursday. Susan moved the empty ladder this evening. My father painted ten blue hats at the garden.
+""".split("\n\n")
 )
+"""Of 10 to 20 seconds."""
+
+LONG = " ".join(
+    """
+It was rainy and foggy on Sunday. Julia carried the heavy lamp in the morning. My doctor borrowed four purple
+tickets at the station. The dirty chicken sleeps behind the brown ladder. Please move nine blankets for Thomas.
+Where did David find the beautiful mirror? His brother wants coffee and cake after lunch. The small hammer is
+under the broken camera. Maria and Emma walked from the bakery to the hospital. Her mother has thirty cheap
+candles. I think the white jacket belongs to Oliver. They never saw six spiders in the bridge. Turn left at the
+museum and wait eight minutes. Twelve rabbits ran across the market this evening. Our friend comes home on
+Tuesday. Did the dog eat the butter and the potatoes? Robert paid seven dollars for the strange picture. The
+airport opens on Saturday at ten. Do not sell the umbrella without your sister. Susan painted the empty bottle
+yesterday. Can you repair the green chair at night? There are two old horses near the forest. Clara likes honey
+with soup and bread. We will meet Peter at the river on Monday. My teacher washed fifty orange pencils at the
+kitchen. The new cat sleeps behind the silver basket. Please borrow eleven letters for Helen. Where did Martin
+clean the quiet window? His cousin wants pepper and rice last week. The red hat is under the big table. Victor
+and Laura walked from the garden to the mountain. Her uncle has five expensive bicycles. I think the yellow
+bottle belongs to Anna. They never saw ten parrots in the library. Turn right at the village and wait three
+minutes. Twenty monkeys ran across the office tomorrow. Simon found the clean picture again. Did the tiger eat
+the cheese and the milk? Thomas paid four dollars for the dirty blanket. The hospital opens on Thursday at
+seven. Do not paint the mirror without your grandmother. It was sunny and stormy on Wednesday.
+""".split()
+)
+"""Two minutes."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ def write_examples(folder: Path) -> Path:
             samples = with_noise(samples, example.noise_snr_db, 0.5, np.random.default_rng(1))
         name = f"{example.clip_id}.flac" if not parts else f"{example.clip_id}.ogg"
         soundfile.write(folder / name, np.clip(samples, -1, 1), SAMPLING_RATE)
-        row = {"clip_id": example.clip_id, "audio": name, "text": example.text}
+        row: dict[str, object] = {"clip_id": example.clip_id, "audio": name, "text": example.text}
         row |= {"voice": f"{voice.synthesizer} {voice.name}", "segments": [asdict(s) for s in spoken]} if parts else {}
         rows.append(row)
     manifest = folder / "manifest.jsonl"

@@ -7,14 +7,19 @@ unchanged.
 from __future__ import annotations
 
 import copy
+import json
 from typing import TYPE_CHECKING
 
-from transformers import GenerationConfig, WhisperFeatureExtractor, WhisperProcessor
+from transformers import GenerationConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor
+
+from components.distillation.card import card
+from components.distillation.teacher import trained_teacher
+from components.distillation.tokenizer import language_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transformers import WhisperForConditionalGeneration, WhisperTokenizer
+    from transformers import WhisperTokenizer
 
 MAX_SHARD_SIZE = "9MB"
 """A Space stores files over 10 MB apart."""
@@ -57,3 +62,17 @@ def export(model: WhisperForConditionalGeneration, tokenizer: WhisperTokenizer, 
     extractor.save_pretrained(folder)  # the processor alone writes no preprocessor_config.json, which CTranslate2 wants
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card)
+
+
+def export_pair(teacher: Path, student: Path | None, output: Path, *, report: Path | None = None) -> None:
+    """Write ``output/teacher`` and, once it is distilled, ``output/student``.
+
+    ``teacher`` is the folder of the step of that name, ``student`` that of ``distill``; ``report`` holds the figures
+    for the cards: ``evaluate``'s results by name.
+    """
+    tokenizer = language_tokenizer()
+    figures = json.loads(report.read_text(encoding="utf-8")) if report else {}
+    export(trained_teacher(teacher, tokenizer), tokenizer, output / "teacher", card("teacher", figures))
+    if student is not None:
+        model = WhisperForConditionalGeneration.from_pretrained(student / "student")
+        export(model, tokenizer, output / "student", card("student", figures))

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable
 
-Split = Literal["train", "dev", "test"]
+Split = Literal["train", "dev", "test", "open"]
+"""``open`` is English text outside the declared language, to report how far the pair is from it."""
+
+OPEN_TEXT = Path(__file__).with_name("open_text.txt")
+"""Forty sentences written for this project; British spelling, which the normaliser makes American."""
 
 WORDS: dict[str, tuple[str, ...]] = {
     "name": tuple(
@@ -121,8 +126,11 @@ def sentences(split: Split, rng: random.Random, count: int, kept_out: Iterable[s
     """Draw ``count`` different sentences of a split.
 
     None of them shares five words in a row with a text of ``kept_out`` (the shipped clips) unless the split is
-    ``test``. Only training has loose words, one sentence in five.
+    ``test``. Only training has loose words, one sentence in five. The split ``open`` takes its text in turn.
     """
+    if split == "open":
+        lines = OPEN_TEXT.read_text(encoding="utf-8").splitlines()
+        return [lines[k % len(lines)] for k in range(count)]
     refused = set().union(*map(five_grams, kept_out)) if split != "test" else set()
     found: dict[str, None] = {}
     while len(found) < count:

@@ -6,8 +6,9 @@
 3. *grow*: identity layers are set between the two (block expansion, Wu et al. 2024, arXiv:2401.02415) and all train.
 4. *widen*: 30 s windows, several sentences, timestamps, silence.
 
-Whisper's encoder positions are fixed sinusoids; short windows are placed at a random offset among the 1,500, so that
-every position is trained from the start.
+Whisper's encoder positions are fixed sinusoids; *listen* places its short windows at random offsets among the 1,500, so
+that every position is trained from the start. *read* does not: a decoder finds where to attend far sooner where
+speech starts at the window's start.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, ctc_loss, log_softmax
 
-from components.distillation.training import Stage, run_stage
+from components.distillation.training import MasterAdamW, Stage, run_stage
 from components.distillation.windows import ALPHABET, IGNORED, Batch, Batches, load_utterances
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 ENCODER_LAYERS = 4
 DECODER_LAYERS = 12
@@ -91,7 +93,7 @@ class Listener(nn.Module):
         return losses | {"loss": total}
 
 
-def encode(encoder: nn.Module, features: torch.Tensor, offset: int = 0) -> torch.Tensor:
+def encode(encoder: WhisperEncoder, features: torch.Tensor, offset: int = 0) -> torch.Tensor:
     """Whisper's encoder on windows of any length, placed at an offset among its positions.
 
     ``features``: ``(B, n_mels, frames)``; returns ``(B, frames / 2, d_model)``. The same operations as
@@ -139,12 +141,17 @@ def new_listener(tokenizer: WhisperTokenizer, seed: int) -> Listener:
 
     torch.manual_seed(seed)
     listener = Listener(WhisperForConditionalGeneration(teacher_config(tokenizer, decoder_layers=2)))
-    listener.model.get_encoder().embed_positions.requires_grad_(False)  # noqa: FBT003
+    listener.model.get_encoder().embed_positions.requires_grad_(False)
     return listener.bfloat16()
 
 
 def train_teacher(
-    manifests: Sequence[Path], tokenizer: WhisperTokenizer, output: Path, *, seed: int = 1, stages: Sequence[Stage] = STAGES
+    manifests: Sequence[Path],
+    tokenizer: WhisperTokenizer,
+    output: Path,
+    *,
+    seed: int = 1,
+    stages: Sequence[Stage] = STAGES,
 ) -> Listener:
     """Go through the stages, each from its saved state if it has one; return the trained listener."""
     from transformers import WhisperFeatureExtractor
@@ -167,10 +174,32 @@ def train_teacher(
         def loss_of(step: int, stage: Stage = stage, batches: Batches = batches) -> dict[str, torch.Tensor]:
             batch = batches(step)
             spare = listener.model.config.max_source_positions - batch.features.shape[-1] // 2
-            return listener.losses(batch, stage, random.Random(f"{seed}-{stage.name}-{step}").randint(0, spare))
+            offset = random.Random(f"{seed}-{stage.name}-{step}").randint(0, spare) if stage.shifted else 0
+            return listener.losses(batch, stage, offset)
 
         run_stage(stage, listener, loss_of, output / f"{stage.name}.pt")
     return listener
+
+
+def trained_teacher(output: Path, tokenizer: WhisperTokenizer, *, seed: int = 1) -> WhisperForConditionalGeneration:
+    """The model that ``train_teacher`` left in a folder, in float32, from its last stage that has a state.
+
+    Raises:
+        FileNotFoundError: no stage with a decoder has been trained there.
+    """
+    stages = [Stage(**stage) for stage in json.loads((output / "stages.json").read_text())]
+    done = [stage for stage in stages if stage.layers and (output / f"{stage.name}.pt").exists()]
+    if not done:
+        raise FileNotFoundError(f"{output} holds no trained teacher; run the step “teacher” first.")
+    listener = new_listener(tokenizer, seed)
+    grow(listener.model, done[-1].layers)
+    optimizer = MasterAdamW(listener)
+    optimizer.load_state_dict(torch.load(output / f"{done[-1].name}.pt", weights_only=True)["optimizer"])
+    listener.float()
+    with torch.no_grad():
+        for weight, master in zip(optimizer.working, optimizer.master, strict=True):
+            weight.copy_(master)
+    return listener.model
 
 
 def with_steps(stages: Sequence[Stage], steps: dict[str, int]) -> tuple[Stage, ...]:

@@ -47,7 +47,9 @@ def train_tokenizer(texts: Iterable[str], merges: int = MERGES) -> WhisperTokeni
     bpe.train_from_iterator((f" {text}" for text in texts), trainer)
     model = json.loads(bpe.to_str())["model"]
 
-    tokenizer = WhisperTokenizer(vocab=model["vocab"], merges=[tuple(m) for m in model["merges"]], pad_token="<|endoftext|>")  # noqa: S106
+    tokenizer = WhisperTokenizer(
+        vocab=model["vocab"], merges=[tuple(m) for m in model["merges"]], pad_token=SPECIAL_TOKENS[0]
+    )
     special = [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
     tokenizer.add_special_tokens({"additional_special_tokens": special})
     times = (f"<|{i * TIMESTAMP_STEP_S:.2f}|>" for i in range(NUM_TIMESTAMPS))

@@ -28,8 +28,9 @@ class Stage:
     """One leg of a training: its length, its windows, its losses and its learning rate.
 
     ``size`` windows a batch of at most ``most`` utterances (None: full 30 s windows); ``layers`` decoder layers, 0 for
-    none; the loss is ``ctc`` times the CTC loss plus ``ce`` times the decoder's cross-entropy. The learning rate rises
-    over ``warmup`` steps, stays, and falls to ``final`` times its height along a cosine over the last ``decay`` steps.
+    none; ``shifted`` places each batch at a random offset among the encoder's positions. The loss is ``ctc`` times the
+    CTC loss plus ``ce`` times the decoder's cross-entropy. The learning rate rises over ``warmup`` steps, stays, and
+    falls to ``final`` times its height along a cosine over the last ``decay`` steps.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Stage:
     warmup: int = 100
     decay: int = 0
     final: float = 0.02
+    shifted: bool = False
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -56,8 +58,8 @@ class MasterAdamW:
     """AdamW on a float32 copy of weights that compute in another dtype."""
 
     def __init__(self, module: nn.Module, *, weight_decay: float = 0.01) -> None:
-        self.working = [p for p in module.parameters() if p.requires_grad]
-        self.master = [p.detach().float().clone().requires_grad_() for p in self.working]
+        self.working: list[torch.Tensor] = [p for p in module.parameters() if p.requires_grad]
+        self.master: list[torch.Tensor] = [p.detach().float().clone().requires_grad_() for p in self.working]
         groups = [
             {"params": [m for m in self.master if m.dim() > 1], "weight_decay": weight_decay},
             {"params": [m for m in self.master if m.dim() <= 1], "weight_decay": 0.0},
@@ -78,14 +80,14 @@ class MasterAdamW:
 
     @torch.no_grad()
     def copy_back(self) -> None:
-        torch._foreach_copy_(self.working, self.master)  # noqa: SLF001
+        torch._foreach_copy_(self.working, self.master)
 
     def state_dict(self) -> dict[str, object]:
         return {"master": self.master, "adam": self.adam.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
         with torch.no_grad():
-            torch._foreach_copy_(self.master, state["master"])  # noqa: SLF001
+            torch._foreach_copy_(self.master, state["master"])
         self.adam.load_state_dict(state["adam"])
         self.copy_back()
 
@@ -111,9 +113,10 @@ def run_stage(
         optimizer.load_state_dict(state["optimizer"])
         done = state["step"]
     module.train()
-    with state_path.with_suffix(".log.jsonl").open("a") as log, tqdm(
-        total=stage.steps, initial=done, desc=stage.name, unit="step", mininterval=5
-    ) as bar:
+    with (
+        state_path.with_suffix(".log.jsonl").open("a") as log,
+        tqdm(total=stage.steps, initial=done, desc=stage.name, unit="step", mininterval=5) as bar,
+    ):
         if not done:
             log.write(json.dumps({"stage": asdict(stage)}) + "\n")
         for step in range(done, stage.steps):
@@ -122,7 +125,7 @@ def run_stage(
             norm = optimizer.step(stage.rate(step))
             bar.update()
             if (step + 1) % LOG_EVERY == 0 or step + 1 == stage.steps:
-                shown = {name: round(float(value), 4) for name, value in losses.items()} | {"norm": round(norm, 3)}
+                shown = {name: round(value.item(), 4) for name, value in losses.items()} | {"norm": round(norm, 3)}
                 bar.set_postfix(shown)
                 log.write(json.dumps({"step": step + 1, **shown}) + "\n")
                 log.flush()

@@ -35,6 +35,7 @@ VARIANTS: dict[Split, tuple[str, ...]] = {
     "test": ("m7", "f3", "Alicia", "robert", "iven3", "Michael", "Denis", "victor"),
 }
 FLITE: dict[Split, tuple[str, ...]] = {"train": ("slt", "awb", "kal16", "kal"), "dev": (), "test": ("rms",)}
+VARIANTS["open"], FLITE["open"] = VARIANTS["test"], FLITE["test"]
 FLITE_SHARE = 0.3
 """Of the clips of a split that has a flite voice."""
 

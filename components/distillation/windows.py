@@ -44,8 +44,10 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Window:
-    """float32 ``(n,)`` at 16 kHz; ``segments`` as (start_s, end_s, text); ``cut_s``: where a sentence begins that
-    the window's end cuts off."""
+    """float32 ``(n,)`` at 16 kHz, and its segments as (start_s, end_s, text).
+
+    ``cut_s`` is where a sentence begins that the window's end cuts off.
+    """
 
     samples: np.ndarray
     segments: tuple[tuple[float, float, str], ...]
@@ -145,7 +147,7 @@ class Batches:
         size: int,
         most: int | None,
     ) -> None:
-        """``size`` windows a batch, of at most ``most`` utterances each; with ``most`` None they are full, 30 s long."""
+        """``size`` windows a batch of at most ``most`` utterances each; ``None``: they are full, 30 s long."""
         self.utterances, self.tokenizer, self.extractor = utterances, tokenizer, extractor
         self.seed, self.size, self.most = seed, size, most
         self._pool: tuple[int, list[list[Window]]] = (-1, [])

@@ -230,7 +230,7 @@ def test_resumed_training_gives_the_same_weights(tokenizer, tmp_path):
 
     def train(path: Path, *, stop_at: int | None = None) -> Listener:
         listener = new_listener(tokenizer, seed=1)
-        listener.model.model.decoder.requires_grad_(False)  # noqa: FBT003
+        listener.model.model.decoder.requires_grad_(False)
         batches = Batches(clips, tokenizer, extractor_of(), seed="s", size=2, most=1)
 
         def loss_of(step: int) -> dict[str, torch.Tensor]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from components.core.catalog import ARCHITECTURE_KEYS
 from components.core.types import LaneSpec, ModelInfo
 
 if TYPE_CHECKING:
@@ -15,29 +17,37 @@ if TYPE_CHECKING:
 def model_info(lane: LaneSpec, config: WhisperConfig | Mapping[str, Any]) -> ModelInfo:
     """Count the parameters of a Whisper architecture, built on the meta device.
 
-    ``config``: a ``WhisperConfig`` or its keyword arguments. Device, dtype and attention stay ``None``.
+    ``config``: a ``WhisperConfig``, or the values of ``core.catalog.ARCHITECTURE_KEYS``. Device, dtype and attention
+    stay ``None``.
 
     The encoder has its convolutions and its fixed positions; the decoder its learnt positions and the token
     embedding, which the output projection shares and which is counted once. So the two add up to the whole.
     """
-    import torch
-    from transformers import WhisperConfig, WhisperForConditionalGeneration
-
-    if isinstance(config, Mapping):
-        config = WhisperConfig(**{"pad_token_id": 0} | dict(config))  # the default lies outside small vocabularies
-    with torch.device("meta"):
-        model = WhisperForConditionalGeneration(config)
+    values = config if isinstance(config, Mapping) else config.to_dict()
+    whole, encoder, decoder = _num_parameters(**{key: int(values[key]) for key in ARCHITECTURE_KEYS})
     return ModelInfo(
         lane_id=lane.lane_id,
         checkpoint=lane.checkpoint,
-        num_parameters=_num_parameters(model),
-        encoder_parameters=_num_parameters(model.model.encoder),
-        decoder_parameters=_num_parameters(model.model.decoder),
-        encoder_layers=config.encoder_layers,
-        decoder_layers=config.decoder_layers,
+        num_parameters=whole,
+        encoder_parameters=encoder,
+        decoder_parameters=decoder,
+        encoder_layers=int(values["encoder_layers"]),
+        decoder_layers=int(values["decoder_layers"]),
     )
 
 
-def _num_parameters(module: nn.Module) -> int:
+@functools.lru_cache(maxsize=64)
+def _num_parameters(**shapes: Any) -> tuple[int, int, int]:
+    """Whole, encoder, decoder."""
+    import torch
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    config = WhisperConfig(**shapes, pad_token_id=0)  # the default padding lies outside small vocabularies
+    with torch.device("meta"):
+        model = WhisperForConditionalGeneration(config)
+    return _count(model), _count(model.model.encoder), _count(model.model.decoder)
+
+
+def _count(module: nn.Module) -> int:
     """Tied parameters once: ``parameters()`` yields each tensor a single time."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 BACKENDS = {
     "whisper": "components.engines.whisper:WhisperEngine",
+    "ctranslate": "components.engines.ctranslate:CTranslateEngine",
 }
 """Backend -> ``module:class``, made with ``(lane, settings, device)``; imported when a lane first asks for it."""
 
@@ -132,4 +133,10 @@ def _backend(lane: LaneSpec) -> Callable[[LaneSpec, Settings, Device], Engine]:
     except KeyError:
         choices = ", ".join(BACKENDS)
         raise LaneError(f"There is no backend called “{lane.backend}”. Choose from: {choices}.") from None
-    return cast("Callable[[LaneSpec, Settings, Device], Engine]", getattr(importlib.import_module(module), name))
+    try:
+        engine = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise LaneError(
+            f"{lane.label} cannot run here: {error.name or 'what it needs'} is not installed, or does not load."
+        ) from error
+    return cast("Callable[[LaneSpec, Settings, Device], Engine]", engine)

@@ -31,6 +31,8 @@ from components.engines.device import DEFAULT_ATTENTION, attention_candidates, i
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
+
     from components.core.settings import Settings
     from components.core.types import AudioClip, LaneSpec
     from components.engines.base import DecodingOptions, Stopwatch
@@ -43,6 +45,12 @@ CHUNK_S = 15.0
 
 STRIDE_S = CHUNK_S / 6
 """Seconds that a chunk shares with each neighbour; Transformers' own default."""
+
+BLOCK_FRAMES = 6_000
+"""Frames whose features are extracted at once: a minute of audio, tens of milliseconds of work."""
+
+EDGE_FRAMES = 2
+"""Frames to extract beyond an inner edge; the Fourier window reaches 200 samples to each side, a frame has 160."""
 
 FRAME_S = 0.01
 """Seconds of a feature frame: 160 samples at 16 kHz."""
@@ -191,16 +199,37 @@ class WhisperEngine:
     def _features(self, clip: AudioClip, request: _Request) -> torch.Tensor:
         """Log-mel features of the whole clip, shape ``(1, n_mels, frames)``, padded with silence to one window."""
         request.stopwatch.start("features")
-        extracted = self.processor.feature_extractor(
-            clip.samples,
-            sampling_rate=SAMPLING_RATE,
-            padding="max_length" if len(clip.samples) <= self.window_samples else "longest",
-            truncation=False,
-            return_tensors="pt",
-        )
-        features = extracted["input_features"].to(self.model.device, self.model.dtype)
+        if len(clip.samples) <= self.window_samples:
+            features = self._extract(clip.samples, padding="max_length")
+        else:
+            features = self._extract_blocks(clip.samples)
+        features = features.to(self.model.device, self.model.dtype)
         request.stopwatch.stop("features")
         return features
+
+    def _extract(self, samples: np.ndarray, padding: str) -> torch.Tensor:
+        return self.processor.feature_extractor(
+            samples, sampling_rate=SAMPLING_RATE, padding=padding, truncation=False, return_tensors="pt"
+        )["input_features"]
+
+    def _extract_blocks(self, samples: np.ndarray) -> torch.Tensor:
+        """Features of a long clip, block by block: the spectrogram of an hour at once takes gigabytes and seconds.
+
+        Equal to those of the whole. Frames at an inner edge see the samples beyond it; and the floor of each block,
+        8 below its loudest in log10 and so 2 after scaling, only gives way to the whole clip's, which is higher.
+        """
+        hop = self.processor.feature_extractor.hop_length
+        frames = len(samples) // hop
+        blocks = []
+        for start in range(0, frames, BLOCK_FRAMES):
+            _raise_if_cancelled()
+            end = min(start + BLOCK_FRAMES, frames)
+            left = min(start, EDGE_FRAMES)
+            right = len(samples) if end == frames else (end + EDGE_FRAMES) * hop
+            block = self._extract(samples[(start - left) * hop : right], padding="do_not_pad")
+            blocks.append(block[..., left : left + end - start])
+        features = torch.cat(blocks, dim=-1)
+        return features.clamp_(min=float(features.max()) - 2)
 
     def _transcribe_windows(self, clip: AudioClip, request: _Request) -> str:
         """Sequential long-form (Whisper paper, 3.8): each window starts where the last timestamp of the one before is.

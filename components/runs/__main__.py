@@ -30,6 +30,8 @@ FAILED = 2
 
 INTERRUPTED = 130
 
+_DEFAULT = [lane.lane_id for lane in LANES.values() if lane.default]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run it, return the exit code."""
@@ -64,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--verbose", action="store_true", help="log what happens, and the cause of a failure")
 
     lanes = argparse.ArgumentParser(add_help=False)
-    lanes.add_argument("--lanes", type=_names, metavar="A,B", help=f"from {', '.join(LANES)}; all, unless given")
+    lanes.add_argument(
+        "--lanes", type=_names, metavar="A,B", help=f"from {', '.join(LANES)}; {','.join(_DEFAULT)} unless given"
+    )
     lanes.add_argument("--repeats", type=int, default=1, metavar="N", help="timed runs of each lane (default 1)")
 
     compare = commands.add_parser("compare", parents=[common, lanes], help="one clip through the lanes")

@@ -1,197 +1,189 @@
-"""A manifest through the lanes: a row for each clip and lane, written as it is finished, and what they add up to."""
+"""A data set through the lanes: a row for each clip and lane, written as it is finished, and what they add up to."""
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from components.core import records
 from components.core.errors import AudioError, ManifestError
-from components.core.types import BASELINE_LANE, BenchmarkReport, LaneFailure, LaneRun, WordErrors
+from components.core.types import BASELINE_LANE, BenchmarkReport, LaneFailure, LaneRun
 from components.engines import device as devices
+from components.runs.rowfile import RowFile
+from components.runs.shard import ALONE
+from components.runs.sources import Item, Manifest
+from components.runs.summary import report_json, tally_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import TextIO
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from components.core.records import ManifestRow
+    from components.core.reports import ReportJSON
     from components.core.types import Comparison, LaneSpec
     from components.runs.compare import Progress
+    from components.runs.shard import Share
+    from components.runs.sources import Source
+    from components.runs.summary import Tally
 
-    CompareRow = Callable[[ManifestRow, Sequence[LaneSpec], int | None], Comparison]
+    CompareItem = Callable[[Item, Sequence[LaneSpec], int | None], Comparison]
+
+Kind = TypeVar("Kind", LaneRun, LaneFailure)
 
 
-def benchmark(
-    manifest: str | Path,
-    output: str | Path,
-    compare_row: CompareRow,
+@dataclass(frozen=True)
+class Step:
+    """One clip of a benchmark, done. ``number`` counts from 1; ``rows`` is empty where they were there already."""
+
+    number: int
+    total: int | None
+    clip_id: str
+    rows: tuple[LaneRun | LaneFailure, ...]
+
+
+def steps(
+    source: Source,
+    output: Path,
+    compare_item: CompareItem,
     *,
     lanes: Sequence[LaneSpec],
     pair_id: str,
     settings: Mapping[str, Any],
     resume: bool = False,
+    retry_failed: bool = False,
+    limit: int | None = None,
+    seed: int | None = None,
+    share: Share = ALONE,
     progress: Progress | None = None,
-) -> BenchmarkReport:
-    """Run every clip of a manifest and append its rows to ``output``, which starts with a header line.
+) -> Iterator[Step]:
+    """Run every clip of a data set, append its rows to ``output``, and yield; ``output`` starts with a header line.
 
     A lane that fails on a clip is a row, and so is every lane of a clip that cannot be read. With ``resume`` the
-    clips and lanes that have a row already, failures too, are not run again.
+    clips and lanes that have a row already, failures too, are not run again. Nothing of a clip is kept but its rows.
 
     Args:
-        manifest: JSON lines, see ``core.records.read_manifest``.
+        source: The clips.
         output: The file of rows.
-        compare_row: Runs the lanes that are missing over one clip; its last argument is the baseline's number of
+        compare_item: Runs the lanes that are missing over one clip; its last argument is the baseline's number of
             tokens where that lane is among those already done.
         lanes: The lanes, in the order of the rows.
         pair_id: For the header.
         settings: For the header: what a resumed run must share.
         resume: Go on with ``output``, if it is there.
+        retry_failed: With ``resume``, run again what failed; its old rows are dropped.
+        limit: How many clips, of the first or of the shuffled.
+        seed: Shuffles the clips, the same way each time.
+        share: Which of several processes this is; every one of them calls this with the same arguments.
         progress: Called with a fraction from 0 to 1 and the clip.
 
     Raises:
-        ManifestError: the manifest cannot be read, or ``output`` is there already or belongs to another run.
+        ManifestError: the data set cannot be read, or ``output`` is there already, belongs to another run, or cannot
+            be written.
         Cancelled: asked to stop; the rows written so far are kept.
     """
-    total = sum(1 for _ in records.read_manifest(manifest))  # the whole of it is checked before anything runs
-    output = Path(output)
+    total = source.count()  # a manifest is checked as a whole before anything runs
+    if limit is not None:
+        total = limit if total is None else min(limit, total)
     header = records.header_to_json(
-        pair_id, {lane.lane_id: _pinned(lane) for lane in lanes}, settings, devices.machine()
+        pair_id, {lane.lane_id: _pinned(lane) for lane in lanes}, settings, devices.machine(share.processes)
     )
-    done = _done(output, header, resume=resume)
-    try:
-        with output.open("a", encoding="utf-8") as file:
-            if not file.tell():
-                _append(file, [header])
-            for number, row in enumerate(records.read_manifest(manifest), start=1):
-                if progress is not None:
-                    progress((number - 1) / total, f"Clip {number} of {total}: {row.clip_id}")
-                missing = [lane for lane in lanes if lane.lane_id not in done[row.clip_id]]
-                if missing:
-                    _append(file, _rows(row, missing, compare_row, done[row.clip_id].get(BASELINE_LANE)))
-    except OSError as error:
-        raise ManifestError(f"{output.name} cannot be written: {error.strerror}. Finished rows are kept.") from error
-    if progress is not None:
-        progress(1.0, "Done")
+    header["data"] = source.name
+    with share.open(output, header, resume=resume, retry_failed=retry_failed) as file:
+        turn = 0
+        for number, item in enumerate(islice(source.items(seed), limit), start=1):
+            done = file.done.get(item.clip_id, {})
+            missing = [lane for lane in lanes if lane.lane_id not in done]
+            rows: tuple[LaneRun | LaneFailure, ...] = ()
+            if missing:
+                turn += 1
+                if turn % share.processes == share.index:
+                    if progress is not None:
+                        progress((number - 1) / total if total else 0.0, f"Clip {_of(number, total)}: {item.clip_id}")
+                    rows = _rows(item, missing, compare_item, done.get(BASELINE_LANE))
+                    file.append(rows)
+            yield Step(number, total, item.clip_id, rows)
+        if progress is not None:
+            progress(1.0, "Done")
+
+
+def benchmark(
+    source: Source | str | Path, output: str | Path, compare_item: CompareItem, **options: Any
+) -> BenchmarkReport:
+    """Take every one of ``steps``, and report. A path is that of a manifest."""
+    output = Path(output)
+    for _ in steps(as_source(source), output, compare_item, **options):
+        pass
     return read_report(output)
 
 
+def as_source(source: Source | str | Path) -> Source:
+    return Manifest(Path(source)) if isinstance(source, str | Path) else source
+
+
+@dataclass(frozen=True)
+class RowsOfFile(Generic[Kind]):
+    """The rows of one kind in a file, read anew each time they are asked for."""
+
+    path: Path
+    kind: type[Kind]
+
+    def __iter__(self) -> Iterator[Kind]:
+        return (row for row in records.read_rows(self.path)[1] if isinstance(row, self.kind))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, row: object) -> bool:
+        return any(row == each for each in self)
+
+
 def read_report(path: str | Path) -> BenchmarkReport:
-    """The report of a file of rows.
+    """The report of a file of rows. Its runs and failures stay in the file.
 
     Raises:
         ManifestError: the file is not one of ours.
     """
-    header, rows = records.read_rows(path)
-    every = tuple(rows)
-    runs = tuple(row for row in every if isinstance(row, LaneRun))
-    failures = tuple(row for row in every if isinstance(row, LaneFailure))
+    path = Path(path)
+    header, tally = _tally(path)
     machine = records.machine_from_json(header["machine"])
-    return BenchmarkReport(header["pair"], runs, failures, machine, summarise(runs, failures))
+    return BenchmarkReport(
+        header["pair"], RowsOfFile(path, LaneRun), RowsOfFile(path, LaneFailure), machine, dict(tally.summary())
+    )
 
 
-def summarise(runs: Iterable[LaneRun], failures: Iterable[LaneFailure]) -> dict[str, Any]:
-    """Totals of each lane; times and word errors are summed over the clips and divided once, at the end.
+def read_report_json(path: str | Path) -> ReportJSON:
+    """The same as JSON, with the figures of every clip.
 
-    ``speed_up`` is the baseline's total generation time over the lane's, over the clips that both have timed.
+    Raises:
+        ManifestError: the file is not one of ours.
     """
-    by_lane: dict[str, dict[str, LaneRun]] = defaultdict(dict)
-    for run in runs:
-        by_lane[run.lane_id][run.clip_id] = run
-    failures = list(failures)
-    failed = [failure.lane_id for failure in failures]
-    return {
-        "clips": len({clip_id for clips in by_lane.values() for clip_id in clips} | {f.clip_id for f in failures}),
-        "lanes": {lane_id: _totals(clips.values()) for lane_id, clips in by_lane.items()},
-        "failures": {lane_id: failed.count(lane_id) for lane_id in dict.fromkeys(failed)},
-        "speed_up": {
-            lane_id: ratio
-            for lane_id, clips in by_lane.items()
-            if lane_id != BASELINE_LANE and (ratio := _speed_up(by_lane[BASELINE_LANE], clips)) is not None
-        }
-        if BASELINE_LANE in by_lane
-        else {},
-    }
+    return report_json(*_tally(Path(path)))
+
+
+def _tally(path: Path) -> tuple[records.HeaderJSON, Tally]:
+    header, rows = records.read_rows(path)
+    try:
+        tally = tally_of(header)
+        for row in rows:
+            tally.add(row)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ManifestError(f"{path.name} is not a whole file of runs: {error}.") from error
+    return header, tally
 
 
 def _rows(
-    row: ManifestRow, lanes: Sequence[LaneSpec], compare_row: CompareRow, baseline_tokens: int | None
-) -> list[Mapping[str, Any]]:
+    item: Item, lanes: Sequence[LaneSpec], compare_item: CompareItem, baseline_tokens: int | None
+) -> tuple[LaneRun | LaneFailure, ...]:
     try:
-        comparison = compare_row(row, lanes, baseline_tokens)
+        comparison = compare_item(item, lanes, baseline_tokens)
     except AudioError as error:
-        return [records.failure_to_row(LaneFailure(row.clip_id, lane.lane_id, error.message)) for lane in lanes]
-    runs = [records.run_to_row(run) for run in comparison.runs]
-    return [*runs, *(records.failure_to_row(failure) for failure in comparison.failures)]
+        return tuple(LaneFailure(item.clip_id, lane.lane_id, error.message) for lane in lanes)
+    return (*comparison.runs, *comparison.failures)
 
 
-def _append(file: TextIO, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write whole lines and see them to the disk."""
-    file.write("".join(records.to_line(row) for row in rows))
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _done(output: Path, header: Mapping[str, Any], *, resume: bool) -> dict[str, dict[str, int | None]]:
-    """Clip -> lane -> tokens of the rows that are there; cuts off a last line that was never finished.
-
-    Raises:
-        ManifestError: the file is there and is not to be resumed, or another run wrote it.
-    """
-    done: dict[str, dict[str, int | None]] = defaultdict(dict)
-    if not output.exists() or not output.stat().st_size:
-        return done
-    if not resume:
-        raise ManifestError(f"{output.name} is there already. Resume it (--resume) or choose another name.")
-    theirs, rows = records.read_rows(output)
-    for key in ("pair", "checkpoints", "settings"):
-        if theirs[key] != header[key]:
-            raise ManifestError(
-                f"{output.name} belongs to another run: its {key} are {theirs[key]}, not {header[key]}. "
-                "Choose another name."
-            )
-    for row in rows:
-        done[row.clip_id][row.lane_id] = row.generated_tokens if isinstance(row, LaneRun) else None
-    with output.open("rb+") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
-    return done
+def _of(number: int, total: int | None) -> str:
+    return f"{number} of {total}" if total else f"{number}"
 
 
 def _pinned(lane: LaneSpec) -> str:
     return f"{lane.checkpoint}@{lane.revision}" if lane.revision else lane.checkpoint
-
-
-def _totals(runs: Iterable[LaneRun]) -> dict[str, Any]:
-    runs = list(runs)
-    timed = [(run, run.timing) for run in runs if run.timing is not None]
-    generation_time_s = sum(timing.generation_time_s for _, timing in timed)
-    audio_length_s = sum(run.audio_length_s for run, _ in timed)
-    errors = sum((run.word_errors for run in runs if run.word_errors is not None), WordErrors())
-    return {
-        "clips": len(runs),
-        "audio_length_s": audio_length_s,
-        "encoder_time_s": sum(timing.encoder_time_s for _, timing in timed),
-        "decoder_time_s": sum(timing.decoder_time_s for _, timing in timed),
-        "generation_time_s": generation_time_s,
-        "rtfx": audio_length_s / generation_time_s if generation_time_s else None,
-        "generated_tokens": sum(run.generated_tokens for run in runs),
-        "word_errors": {
-            "substitutions": errors.substitutions,
-            "deletions": errors.deletions,
-            "insertions": errors.insertions,
-            "reference_words": errors.reference_words,
-            "wer": errors.wer,
-        },
-    }
-
-
-def _speed_up(baseline: Mapping[str, LaneRun], lane: Mapping[str, LaneRun]) -> float | None:
-    both = [
-        (baseline[clip_id].timing, run.timing)
-        for clip_id, run in lane.items()
-        if clip_id in baseline and baseline[clip_id].timing is not None and run.timing is not None
-    ]
-    lane_s = sum(timing.generation_time_s for _, timing in both if timing is not None)
-    baseline_s = sum(timing.generation_time_s for timing, _ in both if timing is not None)
-    return baseline_s / lane_s if lane_s else None

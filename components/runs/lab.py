@@ -6,11 +6,13 @@ import dataclasses
 import logging
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from components.core import catalog
 from components.core.audio import load_audio
 from components.core.errors import Cancelled, CheckpointError, LaneError, WhisperSpaceError
+from components.core.records import read_manifest
 from components.core.types import LongForm
 from components.engines import device as devices
 from components.engines.base import DecodingOptions
@@ -21,13 +23,14 @@ from components.runs.measure import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
-    from components.core.audio import Source
-    from components.core.records import ManifestRow
+    from components.core.audio import Source as AudioSource
     from components.core.settings import Settings
     from components.core.types import AudioClip, BenchmarkReport, Comparison, LaneSpec, Machine, ModelInfo
+    from components.runs.benchmark import Step
     from components.runs.compare import Progress
+    from components.runs.shard import Share
+    from components.runs.sources import Item, Source
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,8 @@ MAX_REPEATS = 100
 POLL_S = 0.05
 """Seconds between two looks of one who waits for the device at whether they are still wanted."""
 
-WARM_UP_CLIPS = catalog.ROOT / "examples" / "audio"
+WARM_UP_MANIFEST = catalog.ROOT / "examples" / "audio" / "manifest.jsonl"
+"""Its first clip with words in it is what engines are warmed up on before anybody asks."""
 
 
 class Lab:
@@ -66,32 +70,42 @@ class Lab:
         Raises:
             CheckpointError: the pair is not offered; the message lists those that are.
         """
+        return self._offered(pair or self.default_pair)
+
+    def default_lanes(self, pair: str | None = None) -> tuple[LaneSpec, ...]:
+        """The lanes that run where nobody chooses: those that ``LANES`` names, else the pair's two models.
+
+        Raises:
+            CheckpointError: the pair is not offered.
+        """
         return self.choose_lanes(pair, None)
 
     def choose_lanes(self, pair: str | None, lanes: Sequence[str] | None) -> tuple[LaneSpec, ...]:
-        """Check a choice of pair and lanes against what is offered; ``None`` and nothing mean the default, and all.
+        """Check a choice of pair and lanes against what is offered; ``None`` and nothing mean the defaults.
 
         Raises:
             CheckpointError: the pair is not offered.
             LaneError: a lane is not offered.
         """
-        pair = pair or self.default_pair
-        if pair not in self.offered_pairs:
-            choices = ", ".join(self.offered_pairs)
-            raise CheckpointError(f"There is no pair called “{pair}” here. Choose one of: {choices}.")
-        offered = catalog.lane_specs(self.settings.get_pair(pair), self.settings.lanes)
+        offered = self._offered(pair or self.default_pair)
         if not lanes:
-            return offered
+            return tuple(lane for lane in offered if self.settings.lanes or catalog.LANES[lane.lane_id].default)
         by_id = {lane.lane_id: lane for lane in offered}
         if unknown := [lane for lane in lanes if lane not in by_id]:
             raise LaneError(f"There is no lane called “{unknown[0]}” here. Choose from: {', '.join(by_id)}.")
         return tuple(by_id[lane] for lane in dict.fromkeys(lanes))
 
+    def _offered(self, pair: str) -> tuple[LaneSpec, ...]:
+        if pair not in self.offered_pairs:
+            choices = ", ".join(self.offered_pairs)
+            raise CheckpointError(f"There is no pair called “{pair}” here. Choose one of: {choices}.")
+        return catalog.lane_specs(self.settings.get_pair(pair), self.settings.lanes)
+
     # -- the use cases
 
     def compare(
         self,
-        source: Source | None,
+        source: AudioSource | None,
         *,
         reference: str = "",
         pair: str | None = None,
@@ -134,62 +148,94 @@ class Lab:
         )
 
     def models(self, pair: str | None = None) -> tuple[ModelInfo, ...]:
-        """Parameters and layers of each lane, from the configuration alone.
+        """Parameters and layers of each default lane, from the configuration alone.
 
         Device, dtype and attention are filled for the lanes that are loaded.
 
         Raises:
             CheckpointError: the pair is not offered, or a configuration cannot be read.
         """
-        return tuple(self._model_info(lane) for lane in self.offered_lanes(pair))
+        return tuple(self._model_info(lane) for lane in self.default_lanes(pair))
 
     def benchmark(
         self,
-        manifest: str | Path,
+        source: Source | str | Path,
+        output: str | Path,
+        **options: Any,
+    ) -> BenchmarkReport:
+        """Run a whole data set through the lanes, a row for each clip and lane; see ``benchmark_steps``.
+
+        Args:
+            source: The clips; a path is that of a manifest.
+            output: The file of rows.
+            options: Those of ``benchmark_steps``.
+        """
+        from components.runs.benchmark import read_report
+
+        for _ in self.benchmark_steps(source, output, **options):
+            pass
+        return read_report(output)
+
+    def benchmark_steps(
+        self,
+        source: Source | str | Path,
         output: str | Path,
         *,
         pair: str | None = None,
         lanes: Sequence[str] | None = None,
         repeats: int = 1,
         resume: bool = False,
+        retry_failed: bool = False,
+        limit: int | None = None,
+        seed: int | None = None,
+        share: Share | None = None,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
-    ) -> BenchmarkReport:
-        """Run a whole manifest through the lanes, a row for each clip and lane; see ``runs.benchmark``.
+    ) -> Iterator[Step]:
+        """Run a data set clip by clip, for one who wants to watch; see ``runs.benchmark.steps``.
+
+        Another measurement may come between two clips, never within one.
 
         Raises:
-            ManifestError: the manifest cannot be read, or the output is there already or belongs to another run.
+            ManifestError: the data set cannot be read, or the output is there already or belongs to another run.
             CheckpointError: the pair is not offered.
-            LaneError: a lane is not offered.
+            LaneError: a lane is not offered, or ``repeats`` is out of range.
             Cancelled: ``cancelled()`` turned true; the rows written so far are kept.
         """
-        from components.runs.benchmark import benchmark
+        from components.runs.benchmark import as_source, steps
+        from components.runs.shard import ALONE
 
         specs = self.choose_lanes(pair, lanes)
+        if not 1 <= repeats <= MAX_REPEATS:
+            raise LaneError(f"Repeats must be a whole number from 1 to {MAX_REPEATS}.")
         pair = pair or self.default_pair
         options = DecodingOptions(self.settings.language)
 
-        def compare_row(row: ManifestRow, missing: Sequence[LaneSpec], baseline_tokens: int | None) -> Comparison:
+        def compare_item(item: Item, missing: Sequence[LaneSpec], baseline_tokens: int | None) -> Comparison:
             return self._compare(
-                row.audio,
-                clip_id=row.clip_id,
+                item.audio,
+                clip_id=item.clip_id,
                 lanes=missing,
                 options=options,
                 pair_id=pair,
-                reference=row.text,
+                reference=item.text,
                 repeats=repeats,
                 baseline_tokens=baseline_tokens,
                 cancelled=cancelled,
             )
 
-        return benchmark(
-            manifest,
-            output,
-            compare_row,
+        return steps(
+            as_source(source),
+            Path(output),
+            compare_item,
             lanes=specs,
             pair_id=pair,
             settings=self._shared_settings(repeats),
             resume=resume,
+            retry_failed=retry_failed,
+            limit=limit,
+            seed=seed,
+            share=share or ALONE,
             progress=progress,
         )
 
@@ -198,7 +244,7 @@ class Lab:
 
     def stamp(self, pair: str | None = None) -> dict[str, str]:
         """What a figure holds for: pair, device, dtype, attention and runtime, as used or as they will be tried."""
-        first = self.offered_lanes(pair)[0]
+        first = self.default_lanes(pair)[0]
         engine = self.pool.loaded(first)
         return {
             "pair": pair or self.default_pair,
@@ -214,7 +260,7 @@ class Lab:
         """
         with self._alone(None, None):
             for pair in self.offered_pairs if devices.zero_gpu() else (self.default_pair,):
-                for lane in self.offered_lanes(pair):
+                for lane in self.default_lanes(pair):
                     try:
                         self._place(lane)
                     except WhisperSpaceError as error:
@@ -224,23 +270,24 @@ class Lab:
 
     def _place(self, lane: LaneSpec) -> None:
         engine = self.pool.get(lane)
-        clips = sorted(WARM_UP_CLIPS.glob("*.*"))
-        speech = next((clip for clip in clips if clip.suffix in {".flac", ".ogg", ".wav"}), None)
-        if speech is not None and not devices.zero_gpu():  # where the GPU is only there within a request
-            warm_up(engine, load_audio(speech), DecodingOptions(self.settings.language))
+        if devices.zero_gpu():
+            return  # the GPU is there only within a request, and each process warms its own
+        rows = read_manifest(WARM_UP_MANIFEST) if WARM_UP_MANIFEST.exists() else ()
+        if spoken := next((row for row in rows if row.text), None):
+            warm_up(engine, load_audio(spoken.audio), DecodingOptions(self.settings.language))
 
     def _compare(
         self,
-        source: Source | None,
+        source: AudioSource | None,
         *,
         clip_id: str | None,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
         **arguments: Any,
     ) -> Comparison:
-        """Read the clip, wait for the device, run."""
-        clip = load_audio(source, clip_id=clip_id, max_audio_s=self.settings.max_audio_s)
+        """Wait for the device, read the clip, run. In this order: to decode while another is timed would slow it."""
         with self._alone(progress, cancelled):
+            clip = load_audio(source, clip_id=clip_id, max_audio_s=self.settings.max_audio_s)
             # On ZeroGPU the run is in a process of its own, which no callback can reach.
             callbacks: dict[str, Any] = {} if devices.zero_gpu() else {"progress": progress, "cancelled": cancelled}
             return self._run(clip=clip, **arguments, **callbacks)

@@ -71,6 +71,21 @@ def test_long_clips_give_the_tokens_of_sequential_generate(engine, long_clip, pa
     assert all(segment.start_s <= segment.end_s <= 75.0 for segment in output.transcript.segments)
 
 
+@pytest.mark.parametrize("samples", [480_001, 960_000, 960_159, 960_160, 1_000_123, 1_200_000])
+def test_features_by_blocks_are_those_of_the_whole(engine, long_clip, samples):
+    part = long_clip.samples[:samples]
+    whole = engine._extract(part, padding="longest")
+    blocks = engine._extract_blocks(part)
+    assert blocks.shape == whole.shape == (1, 80, samples // 160)
+    torch.testing.assert_close(blocks, whole, atol=1e-5, rtol=0)
+
+
+def test_cancel_stops_the_features_of_a_long_clip(engine, long_clip, parts):
+    with pytest.raises(Cancelled):
+        engine.transcribe(long_clip, DecodingOptions(), parts, cancelled=lambda: True)
+    assert parts.events == ["+features"]
+
+
 def test_chunks_are_those_of_transformers_pipeline(engine, long_clip, parts):
     from transformers import pipeline
 
@@ -144,7 +159,7 @@ def test_cancel_stops_within_one_token(engine, speechlike_clip, parts):
 
 
 def test_cancel_stops_within_one_encoder_layer(engine, long_clip, parts):
-    answers = iter([False, False, True])  # before the window, before the first layer, before the second
+    answers = iter([False, False, False, False, True])  # two blocks of features, the window, the first layer, the next
     with pytest.raises(Cancelled):
         engine.transcribe(long_clip, DecodingOptions(), parts, cancelled=lambda: next(answers))
     assert parts.events[-2:] == ["+generation", "+encoder"]

@@ -35,7 +35,7 @@ def lab(settings: Settings) -> Lab:
 
 @pytest.fixture
 def lanes(lab: Lab) -> tuple[LaneSpec, ...]:
-    return lab.offered_lanes()
+    return lab.default_lanes()
 
 
 @pytest.fixture

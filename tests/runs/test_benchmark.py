@@ -81,7 +81,7 @@ def test_resume_runs_what_is_missing(lab, manifest, output, watch):
     lines = whole.splitlines(keepends=True)
     output.write_text("".join(lines[:6]) + lines[6][:25])  # up to clip-1's whisper row, and a torn line
     ran = []
-    watch(lab.pool, lab.offered_lanes(), lambda lane, clip: ran.append((clip.clip_id, lane.lane_id)))
+    watch(lab.pool, lab.default_lanes(), lambda lane, clip: ran.append((clip.clip_id, lane.lane_id)))
     report = lab.benchmark(manifest, output, resume=True)
     assert keys(output) == ALL
     assert ran == [("clip-1", "distil"), ("clip-2", "whisper"), ("clip-2", "distil")]

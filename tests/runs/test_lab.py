@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 import threading
@@ -11,6 +12,7 @@ from dataclasses import replace
 import pytest
 import soundfile
 
+from components.core.catalog import LANES
 from components.core.errors import AudioError, Cancelled, CheckpointError, LaneError
 from components.core.settings import Settings
 from components.engines.base import DecodingOptions
@@ -37,7 +39,8 @@ def test_a_comparison(lab, source):
 
 def test_what_is_offered(lab):
     assert (lab.default_pair, lab.offered_pairs) == ("custom", ("custom", "offline"))
-    assert [lane.lane_id for lane in lab.offered_lanes()] == ["whisper", "distil"]
+    assert [lane.lane_id for lane in lab.default_lanes()] == ["whisper", "distil"]
+    assert [lane.lane_id for lane in lab.offered_lanes()] == list(LANES)
     assert lab.offered_lanes("offline")[0].checkpoint.endswith("teacher")
     only = Lab(replace(lab.settings, lanes=("distil",)))
     assert [lane.lane_id for lane in only.offered_lanes()] == ["distil"]
@@ -113,7 +116,7 @@ def test_one_measurement_at_a_time(lab, source, watch):
         most.append(len(running))
         running.pop()
 
-    watch(lab.pool, lab.offered_lanes(), before)
+    watch(lab.pool, lab.default_lanes(), before)
     threads = [
         threading.Thread(target=lab.compare, args=(source,), kwargs={"progress": lambda *step: told.append(step)})
         for _ in range(3)
@@ -134,7 +137,7 @@ def test_one_who_waits_can_leave(lab, source, watch):
         entered.set()
         leave.wait(10)
 
-    watch(lab.pool, lab.offered_lanes()[:1], block)
+    watch(lab.pool, lab.default_lanes()[:1], block)
     first = threading.Thread(target=lab.compare, args=(source,))
     first.start()
     assert entered.wait(10)
@@ -148,15 +151,19 @@ def test_one_who_waits_can_leave(lab, source, watch):
 
 def test_cancel_frees_the_device(lab, source):
     with pytest.raises(Cancelled):
-        lab.compare(source, cancelled=lambda: all(lab.pool.loaded(lane) for lane in lab.offered_lanes()))
+        lab.compare(source, cancelled=lambda: all(lab.pool.loaded(lane) for lane in lab.default_lanes()))
     assert lab.compare(source).failures == ()
 
 
 def test_place_loads_and_warms_the_default_pair(lab, speechlike_clip, tmp_path, monkeypatch):
     soundfile.write(tmp_path / "speech.wav", speechlike_clip.samples, speechlike_clip.sampling_rate)
-    monkeypatch.setattr(lab_module, "WARM_UP_CLIPS", tmp_path)
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text(
+        '{"clip_id": "hush", "audio": "none", "text": ""}\n{"clip_id": "speech", "audio": "speech.wav", "text": "a"}\n'
+    )
+    monkeypatch.setattr(lab_module, "WARM_UP_MANIFEST", manifest)
     lab.place()
-    assert all(is_warm(lab.pool.loaded(lane)) for lane in lab.offered_lanes())
+    assert all(is_warm(lab.pool.loaded(lane)) for lane in lab.default_lanes())
 
 
 def test_place_leaves_a_missing_checkpoint_to_whoever_asks(lab, source, tmp_path, tiny_student, caplog):
@@ -176,7 +183,7 @@ def test_what_crosses_to_another_process_can_be_pickled(lab, source, speechlike_
     """As on ZeroGPU, where the run is in a process of its own."""
     arguments = {
         "clip": speechlike_clip,
-        "lanes": lab.offered_lanes(),
+        "lanes": lab.default_lanes(),
         "options": DecodingOptions(),
         "pair_id": "custom",
         "reference": None,

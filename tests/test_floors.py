@@ -42,6 +42,8 @@ HOMES = {
 OWNERS = {
     "torch": {"engines", "distillation"},
     "transformers": {"engines", "distillation"},
+    "ctranslate2": {"engines"},
+    "faster_whisper": {"engines"},
     "gradio": {"ui"},
     "plotly": {"report"},
 }

@@ -29,7 +29,8 @@ Role = Literal["teacher", "student"]
 class Lane:
     """A row of the lane table: which of the pair's checkpoints runs on which backend.
 
-    ``assisted``: the student drafts for the teacher. ``colour``: index into the palette of the report.
+    ``assisted``: the student drafts for the teacher. ``colour``: index into the palette of the report. ``default``:
+    runs where nobody chooses; the others are offered, and loaded or converted when they are asked for.
     """
 
     lane_id: str
@@ -38,14 +39,17 @@ class Lane:
     role: Role
     colour: int
     assisted: bool = False
+    default: bool = False
 
 
 LANES: Mapping[str, Lane] = MappingProxyType(
     {
         lane.lane_id: lane
         for lane in (
-            Lane(BASELINE_LANE, "Whisper", "whisper", "teacher", colour=0),
-            Lane("distil", "Distil-Whisper", "whisper", "student", colour=1),
+            Lane(BASELINE_LANE, "Whisper", "whisper", "teacher", colour=0, default=True),
+            Lane("distil", "Distil-Whisper", "whisper", "student", colour=1, default=True),
+            Lane("faster-whisper", "Faster-Whisper", "ctranslate", "teacher", colour=3),
+            Lane("faster-distil", "Faster-Distil-Whisper", "ctranslate", "student", colour=4),
         )
     }
 )

@@ -1,4 +1,4 @@
-"""The command line: ``python -m components.runs compare|benchmark|models``.
+"""The command line: ``python -m components.runs compare|benchmark|report|models``.
 
 Progress goes to standard error, a table to standard output, and with ``--json`` the result as its last line.
 """
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from components.core.types import Comparison
     from components.runs.lab import Lab
+    from components.runs.sources import Source
 
 FAILED = 2
 """Exit code where nothing came out: bad input, bad settings, or every lane failed."""
@@ -86,10 +87,29 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(run=_compare)
 
     benchmark = commands.add_parser("benchmark", parents=[common, lanes], help="a whole data set through the lanes")
-    benchmark.add_argument("--manifest", required=True, help='JSON lines of "clip_id", "audio" and "text"')
+    source = benchmark.add_mutually_exclusive_group(required=True)
+    source.add_argument("--manifest", help='JSON lines of "clip_id", "audio" and "text"')
+    source.add_argument("--dataset", metavar="ID", help="a data set of the hub, or its folder; needs datasets")
+    hub = benchmark.add_argument_group("with --dataset")
+    hub.add_argument("--config", metavar="NAME", help="its configuration")
+    hub.add_argument("--split", default="test", metavar="NAME", help="its split (default test)")
+    hub.add_argument("--audio-column", default="audio", metavar="NAME", help="default audio")
+    hub.add_argument("--text-column", default="text", metavar="NAME", help="the references (default text); '' for none")
+    hub.add_argument("--id-column", metavar="NAME", help="unique names of the clips (default id, else the files)")
     benchmark.add_argument("--output", required=True, metavar="RUNS.jsonl", help="file that the rows are appended to")
     benchmark.add_argument("--resume", action="store_true", help="go on with an output that is there")
+    benchmark.add_argument("--retry-failed", action="store_true", help="resume, and run what failed again")
+    benchmark.add_argument("--limit", type=_positive, metavar="N", help="run the first N clips only")
+    benchmark.add_argument("--shuffle", action="store_true", help="in an order of chance, the same for the same seed")
+    benchmark.add_argument("--seed", type=int, default=0, metavar="N", help="of --shuffle (default 0)")
+    benchmark.add_argument("--report", metavar="FOLDER", help="write report.json, report.csv and report.html there")
     benchmark.set_defaults(run=_benchmark)
+
+    report = commands.add_parser("report", help="a file of rows as JSON, CSV and one HTML page")
+    report.add_argument("runs", metavar="RUNS.jsonl", help="what benchmark wrote")
+    report.add_argument("folder", metavar="FOLDER", help="where report.json, report.csv and report.html go")
+    report.add_argument("--verbose", action="store_true", help="log what happens, and the cause of a failure")
+    report.set_defaults(run=_report)
 
     models = commands.add_parser("models", parents=[common], help="parameters and layers; needs no weights")
     models.set_defaults(run=_models)
@@ -119,16 +139,30 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _benchmark(options: argparse.Namespace) -> int:
     lab = _lab()
+    from components.runs.shard import join
+
+    share = join(os.environ)
     with _progress() as progress:
-        report = lab.benchmark(
-            options.manifest,
+        steps = lab.benchmark_steps(
+            _source(options, lab.settings),
             options.output,
             pair=options.pair,
             lanes=options.lanes,
             repeats=options.repeats,
-            resume=options.resume,
+            resume=options.resume or options.retry_failed,
+            retry_failed=options.retry_failed,
+            limit=options.limit,
+            seed=options.seed if options.shuffle else None,
+            share=share,
             progress=progress,
         )
+        for _ in steps:
+            pass
+    if share.index:
+        return 0  # the first process reports for all
+    from components.runs.benchmark import read_report
+
+    report = read_report(options.output)
     from components.core.records import machine_to_json
 
     summary: dict[str, Any] = report.summary
@@ -144,19 +178,67 @@ def _benchmark(options: argparse.Namespace) -> int:
             totals["generated_tokens"],
             _or_dash(totals["word_errors"]["wer"], ".2%"),
             _or_dash(summary["speed_up"].get(lane_id), ".2f", "x"),
+            _interval(summary["speed_up_interval"].get(lane_id)),
+            _or_dash(summary["qoi"].get(lane_id), ".0%"),
             summary["failures"].get(lane_id, 0),
         )
         for lane_id, totals in summary["lanes"].items()
     ]
     _print_table(
-        ("lane", "clips", "encoder s", "decoder s", "generation s", "RTFx", "tokens", "WER", "speed-up", "failures"),
+        (
+            "lane",
+            "clips",
+            "encoder s",
+            "decoder s",
+            "generation s",
+            "RTFx",
+            "tokens",
+            "WER",
+            "speed-up",
+            "95 %",
+            "QoI",
+            "failures",
+        ),
         rows,
     )
     for (lane_id, message), clips in Counter((each.lane_id, each.message) for each in report.failures).items():
         print(f"{lane_id} failed on {clips} of them: {message}")
+    for warning in summary["warnings"]:
+        print(f"warning: {warning}")
+    if options.report:
+        _write_report(options.output, options.report)
     if options.json:
         _print_json({"pair": report.pair_id, **summary, "machine": machine_to_json(report.machine)})
     return 0 if report.runs else FAILED
+
+
+def _source(options: argparse.Namespace, settings: Settings) -> Source | str:
+    if options.manifest:
+        return options.manifest
+    from components.runs.sources import HubDataSet
+
+    return HubDataSet(
+        options.dataset,
+        options.config,
+        options.split,
+        options.audio_column,
+        options.text_column,
+        options.id_column,
+        settings.token,
+    )
+
+
+def _report(options: argparse.Namespace) -> int:
+    _write_report(options.runs, options.folder)
+    return 0
+
+
+def _write_report(runs: str, folder: str) -> None:
+    from components.report.files import write_report
+    from components.runs.benchmark import read_report_json
+
+    for path in write_report(read_report_json(runs), folder):
+        print(path)
 
 
 def _models(options: argparse.Namespace) -> int:
@@ -253,12 +335,22 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def _interval(low_high: Sequence[float] | None) -> str:
+    return "-" if low_high is None else f"{low_high[0]:.2f} to {low_high[1]:.2f}"
+
+
 def _or_dash(value: float | None, form: str, unit: str = "") -> str:
     return "-" if value is None else f"{value:{form}}{unit}"
 
 
 def _print_json(value: Mapping[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError("a whole number from 1")
+    return int(text)
 
 
 def _names(text: str) -> list[str]:

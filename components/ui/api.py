@@ -69,7 +69,7 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
             audio: The clip, as an uploaded file: WAV, FLAC, OGG, Opus, MP3, M4A, WebM or a video with sound.
             reference: What is really said, to count word errors against. Empty for none.
             pair: Which teacher and student, of those that this Space offers; null for its default. See /models.
-            lanes: Which contestants, for instance ["whisper", "distil"]; null for all that are offered.
+            lanes: Which contestants, for instance ["whisper", "distil"]; null for the pair's two models.
             repeats: How often each lane is timed; the lanes alternate and the median is reported.
             long_form: How audio over 30 seconds is cut, the same for all lanes: "sequential" or "chunked".
             timestamps: Whether to write segments with their times. Audio over 30 seconds always has them.

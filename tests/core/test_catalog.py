@@ -90,14 +90,11 @@ def test_a_folder_without_a_whisper_configuration_is_refused_without_its_path(tm
 
 def test_lanes_take_their_checkpoint_from_the_pair():
     pair = Pair("custom", "someone/teacher@v2", "someone/student")
-    assert (
-        lane_specs(pair)
-        == (
-            LaneSpec("whisper", "Whisper", "whisper", "someone/teacher", "v2"),
-            LaneSpec("distil", "Distil-Whisper", "whisper", "someone/student"),
-        )[: len(LANES)]
-        + lane_specs(pair)[2:]
-    )
+    specs = {spec.lane_id: spec for spec in lane_specs(pair)}
+    assert list(specs) == list(LANES)
+    assert specs["whisper"] == LaneSpec("whisper", "Whisper", "whisper", "someone/teacher", "v2")
+    assert specs["distil"] == LaneSpec("distil", "Distil-Whisper", "whisper", "someone/student")
+    assert specs["faster-distil"] == LaneSpec("faster-distil", "Faster-Distil-Whisper", "ctranslate", "someone/student")
     assert [spec.lane_id for spec in lane_specs(pair, ["distil", "whisper", "distil"])] == ["distil", "whisper"]
 
 
@@ -125,6 +122,10 @@ def test_a_path_of_the_server_is_never_shown(tmp_path):
     assert checkpoint_name("openai/whisper-large-v2") == "openai/whisper-large-v2"
     assert checkpoint_name(str(ROOT / "examples" / "checkpoints" / "teacher")) == "examples/checkpoints/teacher"
     assert checkpoint_name(str(tmp_path / "mine")) == "mine"
+
+
+def test_two_lanes_run_where_nobody_chooses():
+    assert [lane.lane_id for lane in LANES.values() if lane.default] == ["whisper", "distil"]
 
 
 def test_lanes_have_their_own_colours():

@@ -123,7 +123,7 @@ class CompareTab:
             with gr.Row():
                 self.lanes = gr.CheckboxGroup(
                     [(lane.label, lane.lane_id) for lane in lanes],
-                    value=[lane.lane_id for lane in lanes],
+                    value=[lane.lane_id for lane in self.lab.default_lanes()],
                     label="Lanes",
                     info="What runs, one after another.",
                     elem_id="lanes",

@@ -44,13 +44,13 @@ def visit_rows(visit: Sequence[Comparison], pair_id: str) -> list[LaneRun]:
     ]
 
 
-def example_clips() -> tuple[list[list[str]], list[str]]:
+def example_clips() -> tuple[list[tuple[str, str]], list[str]]:
     """Path and reference of every shipped clip, and its label; empty where none are shipped."""
     if not EXAMPLES.is_file():
         return [], []
     rows = [row for row in records.read_manifest(EXAMPLES) if row.audio.is_file()]
     labels = [shorten(row.text, LABEL_LENGTH, placeholder="…") if row.text else row.clip_id for row in rows]
-    return [[str(row.audio), row.text or ""] for row in rows], labels
+    return [(str(row.audio), row.text or "") for row in rows], labels
 
 
 def chart(title: str, elem_id: str) -> gr.Plot:
@@ -83,18 +83,17 @@ class CompareTab:
             if clips:
                 with gr.Column(scale=2, min_width=300):
                     examples = gr.Dataset(
-                        components=["audio", "textbox"],
-                        samples=clips,
-                        sample_labels=labels,
+                        components=["textbox"],
+                        samples=[[label] for label in labels],
+                        type="index",
                         samples_per_page=6,
                         label="Example clips",
                         elem_id="examples",
                     )
         self._options()
         if clips:
-            examples.click(
-                lambda sample: sample, examples, [self.audio, self.reference], api_visibility="private", queue=False
-            )
+            fill = [self.audio, self.reference]
+            examples.click(lambda index: clips[index], examples, fill, api_visibility="private", queue=False)
         self.status = gr.HTML(markup.message(""), elem_id="status", padding=False)
         self.result = gr.HTML(markup.empty_state(), elem_id="result", padding=False)
         self._charts()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from components.ui import api, markup
-from components.ui.compare_tab import CompareTab, session_of
+from components.ui.compare_tab import EXAMPLES, CompareTab, session_of
 from components.ui.models_tab import ModelsTab
 from components.ui.requests import Cancellations, Refused, plain_words
 
@@ -89,6 +89,7 @@ def launch_options() -> dict[str, Any]:
         "theme": theme,
         "css_paths": [STYLE],
         "max_file_size": "200mb",
+        "allowed_paths": [str(EXAMPLES.parent)],
         "show_error": False,
         "run_history": False,
         "footer_links": ["api", "gradio", "settings"],

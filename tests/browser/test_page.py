@@ -111,27 +111,65 @@ def test_bad_input_is_told_and_the_next_clip_is_right(page, clip_file, tmp_path)
     expect_result(page)
 
 
-def test_cancel_stops_a_run_and_frees_the_device(page, clip_file, tmp_path):
-    long = tmp_path / "long.wav"
+@pytest.fixture(scope="module")
+def long_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("audio") / "long.wav"
     noise = np.random.default_rng(0).standard_normal(600 * SAMPLING_RATE).astype(np.float32) * 0.1
-    soundfile.write(long, noise, SAMPLING_RATE)
-    upload(page, long)
+    soundfile.write(path, noise, SAMPLING_RATE)
+    return path
+
+
+def start_minutes_of_work(page: Page, long_file: Path) -> None:
+    """Were it not stopped, the next clip would wait longer than these tests do."""
+    upload(page, long_file)
     page.get_by_role("button", name="Options").click()
-    # Minutes of work: were it not stopped, the next clip would wait longer than this test does.
-    page.locator("#repeats input[type=number]").fill("9")
-    page.locator("#repeats input[type=number]").press("Enter")
+    set_repeats(page, 9)
     run(page)
     expect(page.locator("#status").get_by_text(re.compile("Running|Warming|Loading"))).to_be_visible()
+    expect(page.get_by_role("button", name="Run comparison", exact=True)).to_be_disabled()
+
+
+def set_repeats(page: Page, repeats: int) -> None:
+    number = page.locator("#repeats input[type=number]")
+    number.fill(str(repeats))
+    number.press("Enter")
+
+
+def test_cancel_stops_a_run_and_frees_the_device(page, clip_file, long_file):
+    start_minutes_of_work(page, long_file)
     page.get_by_role("button", name="Cancel", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Cancelled")
     expect(page.get_by_role("button", name="Run comparison", exact=True)).to_be_enabled()
     expect(page.locator("#result .card")).to_have_count(0)
-
-    page.locator("#repeats input[type=number]").fill("1")
-    page.locator("#repeats input[type=number]").press("Enter")
+    set_repeats(page, 1)
     upload(page, clip_file)
     run(page)
     expect_result(page)
+
+
+def test_a_visitor_who_leaves_frees_the_device(page, context, app_url, clip_file, long_file):
+    start_minutes_of_work(page, long_file)
+    page.close()
+    other = context.new_page()
+    open_page(other, app_url)
+    upload(other, clip_file)
+    run(other)
+    expect_result(other)
+
+
+def test_a_run_is_cancelled_while_it_waits(page, context, app_url, clip_file, long_file):
+    start_minutes_of_work(page, long_file)
+    other = context.new_page()
+    open_page(other, app_url)
+    upload(other, clip_file)
+    run(other)
+    expect(other.get_by_role("button", name="Run comparison", exact=True)).to_be_disabled()
+    other.get_by_role("button", name="Cancel", exact=True).click()
+    expect(other.locator("#status")).to_contain_text("Cancelled")
+    expect(other.get_by_role("button", name="Run comparison", exact=True)).to_be_enabled()
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    run(other)
+    expect_result(other)
 
 
 def test_models_tab_counts_and_draws(page):

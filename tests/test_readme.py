@@ -1,0 +1,70 @@
+"""The README: its card is one that Spaces accept, and its tree is the repository's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from huggingface_hub import metadata_load
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+CARD_KEYS = set(
+    "title emoji colorFrom colorTo sdk sdk_version python_version app_file app_port base_path fullWidth header "
+    "short_description models datasets tags thumbnail pinned license suggested_hardware preload_from_hub "
+    "startup_duration_timeout hf_oauth hf_oauth_scopes hf_oauth_expiration_minutes disable_embedding "
+    "custom_headers".split()
+)
+"""What huggingface.co/docs/hub/spaces-config-reference documents."""
+CARD_COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+
+
+def tree_files() -> set[str]:
+    """Paths of the files that the architecture's tree names, each folder's in the lines indented under it."""
+    block = next(part for part in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL) if part.startswith("app.py"))
+    folders: list[str] = []
+    files = set()
+    for line in block.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders = folders[:depth]
+        if name.endswith("/"):
+            folders.append(name)
+        else:
+            files.add("".join(folders) + name)
+    return files
+
+
+def test_the_card_has_only_keys_that_spaces_know():
+    card = metadata_load(ROOT / "README.md")
+    assert card is not None
+    assert set(card) <= CARD_KEYS
+    assert card["sdk"] == "gradio"
+    assert {card["colorFrom"], card["colorTo"]} <= CARD_COLOURS
+    assert len(card["short_description"]) <= 60
+    assert (ROOT / card["app_file"]).is_file()
+    assert card["python_version"] == "3.12"
+
+
+def test_the_cards_gradio_is_the_one_installed():
+    pinned = re.search(r"^gradio==(.+)$", (ROOT / "requirements.txt").read_text(), flags=re.MULTILINE)
+    assert pinned is not None
+    assert metadata_load(ROOT / "README.md")["sdk_version"] == pinned[1].strip()
+
+
+def test_every_dependency_but_spaces_is_pinned():
+    for name in ("requirements.txt", "tests/requirements.txt"):
+        lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+        assert [line for line in lines if not re.fullmatch(r"[\w\[\]-]+==[\w.]+", line)] in ([], ["spaces"])
+
+
+def test_the_tree_is_the_repositorys():
+    named = {path for path in tree_files() if path.startswith(("components/", "app.py"))}
+    found = {path.relative_to(ROOT).as_posix() for path in (ROOT / "components").rglob("*.py")} | {"app.py"}
+    assert named == {path for path in found if not path.endswith("__init__.py")}
+
+
+def test_what_the_readme_names_is_there():
+    for path in re.findall(r"\]\((?!https?:|#)([^)]+)\)", README):
+        assert (ROOT / path).exists(), path

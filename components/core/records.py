@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NotRequired, cast
 
 from typing_extensions import TypedDict
 
@@ -144,13 +144,18 @@ class ModelsJSON(TypedDict):
 
 
 class HeaderJSON(TypedDict):
-    """First line of a file of rows. ``checkpoints`` maps a lane to its checkpoint, ``id@revision`` where pinned."""
+    """First line of a file of rows. ``checkpoints`` maps a lane to its checkpoint, ``id@revision`` where pinned.
+
+    ``data`` names the data set. ``machines``: every machine that wrote rows, where a resumed run was on another one.
+    """
 
     format: str
     pair: str
     checkpoints: dict[str, str]
     settings: dict[str, Any]
     machine: MachineJSON
+    data: NotRequired[str]
+    machines: NotRequired[list[MachineJSON]]
 
 
 @dataclass(frozen=True)
@@ -314,12 +319,13 @@ def read_manifest(path: str | Path) -> Iterator[ManifestRow]:
 def _json_lines(path: Path, *, torn_end: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers and objects, blank lines left out; with ``torn_end`` also a last line that was never finished."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:  # bytes: a torn line may end within a character
             for number, line in enumerate(file, start=1):
-                if not line.strip() or (torn_end and not line.endswith("\n")):
+                if not line.strip() or (torn_end and not line.endswith(b"\n")):
                     continue
+                text = line.decode("utf-8")
                 try:
-                    row = json.loads(line)
+                    row = json.loads(text)
                 except ValueError as error:
                     raise ManifestError(f"Line {number} of {path.name} is not JSON.") from error
                 if not isinstance(row, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -148,6 +148,23 @@ def _repeated(words: Sequence[str]) -> tuple[str, ...] | None:
         if len(seen) >= REPEATED_TIMES and start - seen[-REPEATED_TIMES] <= REPEATED_WITHIN_WORDS:
             return phrase
     return None
+
+
+def repeated_five_grams(text: str) -> int:
+    """How many of a text's runs of five words were in it before: the paper's measure of hallucination (5-Dup.)."""
+    words = text.split()
+    counts = Counter(tuple(words[k : k + REPEATED_NGRAM]) for k in range(len(words) - REPEATED_NGRAM + 1))
+    return sum(count - 1 for count in counts.values())
+
+
+def word_distance(before: str, after: str) -> int:
+    """Edits from one text to another, in words (Levenshtein, by jiwer)."""
+    import jiwer
+
+    if not before or not after:
+        return len(before.split()) + len(after.split())
+    counts = jiwer.process_words(before, after)
+    return counts.substitutions + counts.deletions + counts.insertions
 
 
 def _pieces(words: Sequence[str]) -> Iterator[str]:

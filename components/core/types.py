@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import numpy as np
 
 SAMPLING_RATE = 16_000
@@ -217,10 +219,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class BenchmarkReport:
-    """The rows of a whole data set, and what they add up to (``summary`` is filled by ``runs.benchmark``)."""
+    """The rows of a whole data set, and what they add up to (``summary``, see ``runs.summary``).
+
+    ``runs`` and ``failures`` may be views of a file that read it anew each time: a data set can be larger than memory.
+    """
 
     pair_id: str
-    runs: tuple[LaneRun, ...]
-    failures: tuple[LaneFailure, ...]
+    runs: Collection[LaneRun]
+    failures: Collection[LaneFailure]
     machine: Machine
     summary: dict[str, object] = field(default_factory=dict)

@@ -35,7 +35,7 @@ ENCODER_PATTERN = {
 """Encoder bars are hatched, decoder bars solid: the part is told by more than colour."""
 
 
-def _layout(figure: go.Figure, *, x: str, y: str, height: int = HEIGHT_PX) -> go.Figure:
+def styled(figure: go.Figure, *, x: str, y: str, height: int = HEIGHT_PX) -> go.Figure:
     """The looks that all figures share; ``x`` and ``y`` are axis titles with their unit."""
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": GRID, "automargin": True, "fixedrange": True}
     figure.update_layout(
@@ -103,7 +103,7 @@ def latency_figure(rows: Sequence[LaneRun]) -> go.Figure:
             )
     _part_legend(figure)
     figure.update_layout(barmode="stack")
-    _layout(figure, x="Sample (number)", y="Latency (seconds)")
+    styled(figure, x="Sample (number)", y="Latency (seconds)")
     figure.update_xaxes(type="category", showgrid=False)
     return figure.update_yaxes(rangemode="tozero")
 
@@ -141,7 +141,7 @@ def speed_up_figure(rows: Sequence[LaneRun]) -> go.Figure:
         y=1, line={"color": INK, "width": 2, "dash": "dash"}, name=f"{lane_label(BASELINE_LANE)} (1×)", showlegend=True
     )
     figure.update_layout(barmode="group", showlegend=True)
-    _layout(figure, x="Sample (number)", y="Speed-up (times)")
+    styled(figure, x="Sample (number)", y="Speed-up (times)")
     figure.update_xaxes(type="category", showgrid=False)
     highest = max([1.0, *(ratio for lane_id in lanes for ratio in speed_ups(rows, lane_id) if ratio)])
     return figure.update_yaxes(range=[0, highest * 1.08])
@@ -166,7 +166,7 @@ def parameters_figure(infos: Sequence[ModelInfo]) -> go.Figure:
         figure.add_annotation(x=label, y=height, text=text, showarrow=False, yshift=10)
     _part_legend(figure)
     figure.update_layout(barmode="stack", showlegend=True)
-    _layout(figure, x="Lane", y="Parameters (millions)")
+    styled(figure, x="Lane", y="Parameters (millions)")
     figure.update_xaxes(showgrid=False)
     return figure.update_yaxes(range=[0, 1.12 * max((info.num_parameters / 1e6 for info in infos), default=1.0)])
 
@@ -179,10 +179,11 @@ def decoder_passes_figure(tokens: int, infos: Sequence[ModelInfo]) -> go.Figure:
     """Why two layers are faster: one line a decoder layer, as long as the tokens written; the area is the work.
 
     The decoder runs once a token, so a transcript of ``tokens`` costs ``tokens * decoder_layers`` layer passes:
-    4,096 for Whisper large-v2 and 256 for its student at 128 tokens. Lanes with the same decoder are drawn once each.
+    4,096 for Whisper large-v2 and 256 for its student at 128 tokens. A checkpoint that several lanes run is drawn once.
     """
+    infos = list({info.checkpoint: info for info in reversed(infos)}.values())[::-1]
     if not infos:
-        return _layout(go.Figure(), x="Tokens written (number)", y="Decoder layers")
+        return styled(go.Figure(), x="Tokens written (number)", y="Decoder layers")
     layers = [info.decoder_layers for info in infos]
     titles = [
         f"<b>{escape(lane_label(info.lane_id))}: {info.decoder_layers * tokens:,} layer passes</b><br>"
@@ -211,7 +212,7 @@ def decoder_passes_figure(tokens: int, infos: Sequence[ModelInfo]) -> go.Figure:
             col=1,
         )
     top_px, bottom_px = 48, 48
-    _layout(figure, x="", y="", height=round(plot_px + top_px + bottom_px))
+    styled(figure, x="", y="", height=round(plot_px + top_px + bottom_px))
     figure.update_layout(showlegend=False, margin={"t": top_px, "b": bottom_px, "l": 52, "r": 16}, bargap=0.25)
     for row, (title, info) in enumerate(zip(titles, infos, strict=True), start=1):
         figure.add_annotation(

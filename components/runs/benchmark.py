@@ -11,7 +11,6 @@ from components.core import records
 from components.core.errors import AudioError, ManifestError
 from components.core.types import BASELINE_LANE, BenchmarkReport, LaneFailure, LaneRun
 from components.engines import device as devices
-from components.runs.rowfile import RowFile
 from components.runs.shard import ALONE
 from components.runs.sources import Item, Manifest
 from components.runs.summary import report_json, tally_of

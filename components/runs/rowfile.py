@@ -1,0 +1,220 @@
+"""A file of rows while it is written: every row is there whole, once, whatever ends the process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Self
+
+from components.core import records
+from components.core.errors import ManifestError
+from components.core.types import LaneFailure, LaneRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from io import FileIO
+    from pathlib import Path
+    from types import TracebackType
+
+    Done = dict[str, dict[str, int | None]]
+
+SYNC_EVERY = 50
+"""Rows after which the disk is waited for. Rows are the system's as soon as they are written, so that they outlive
+the process; these may be lost only where the machine itself stops."""
+
+FIRST_BYTES = json.dumps({"format": records.FORMAT})[:-1].encode()
+"""What every file of rows starts with."""
+
+
+class RowFile:
+    """Opens a file of rows for appending, mends its torn end, and knows what it holds.
+
+    ``done``: clip -> lane -> tokens generated, ``None`` for a failure.
+
+    Args:
+        path: The file; made where it is not there.
+        header: Its first line; pair, checkpoints, settings and data set must agree with those that stand there.
+        resume: Go on with a file that is there.
+        retry_failed: Leave failures out, so that their clips are missing.
+
+    Raises:
+        ManifestError: the file is there and not to be resumed, belongs to another run or process, or cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, header: records.HeaderJSON, *, resume: bool = False, retry_failed: bool = False
+    ) -> None:
+        self.path = path
+        self.done: Done = defaultdict(dict)
+        self._unsynced = 0
+        with self._sentences():
+            filled = path.exists() and path.stat().st_size > 0
+            if filled and not resume:
+                raise ManifestError(f"{path.name} is there already. Resume it (--resume) or choose another name.")
+            if filled and not is_torn_header(path):
+                theirs = check_header(path, header)
+                with self._locked():
+                    self._mend()
+                    self._renew(theirs, header, retry_failed=retry_failed)
+            self._file = self._open()
+            try:
+                if is_torn_header(path):
+                    self._file.truncate(0)
+                if not path.stat().st_size:
+                    self._write(records.to_line(header))
+            except BaseException:
+                self._file.close()
+                raise
+            if filled:
+                for row in records.read_rows(path)[1]:
+                    self._note(row)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            os.fsync(self._file.fileno())
+        self._file.close()
+
+    def append(self, rows: Iterable[LaneRun | LaneFailure]) -> None:
+        """Write whole rows, all or none of them.
+
+        Raises:
+            ManifestError: the disk is full, or cannot be written; the rows before these are kept.
+        """
+        rows = list(rows)
+        with self._sentences():
+            self._write("".join(records.to_line(to_json(row)) for row in rows))
+        for row in rows:
+            self._note(row)
+
+    def _note(self, row: LaneRun | LaneFailure) -> None:
+        self.done[row.clip_id][row.lane_id] = row.generated_tokens if isinstance(row, LaneRun) else None
+
+    def _write(self, text: str) -> None:
+        end = self._file.seek(0, os.SEEK_END)
+        left = memoryview(text.encode())
+        try:
+            while left:
+                left = left[self._file.write(left) or 0 :]
+            self._unsynced += text.count("\n")
+            if self._unsynced >= SYNC_EVERY:
+                os.fsync(self._file.fileno())
+                self._unsynced = 0
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
+            raise
+
+    def _open(self) -> FileIO:
+        file = self.path.open("ab", buffering=0)
+        try:
+            _lock(file, self.path.name)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._open():
+            yield
+
+    def _mend(self) -> None:
+        """Cut off a last line that was never finished."""
+        with self.path.open("rb+") as file:
+            end = file.seek(0, os.SEEK_END)
+            while end:
+                start = max(0, end - 65536)
+                file.seek(start)
+                newline = file.read(end - start).rfind(b"\n")
+                if newline >= 0:
+                    file.truncate(start + newline + 1)
+                    return
+                end = start
+
+    def _renew(self, theirs: records.HeaderJSON, ours: records.HeaderJSON, *, retry_failed: bool) -> None:
+        """Note another machine in the header, and drop failures, by a new file in the old one's place."""
+        machines = theirs.get("machines", [theirs["machine"]])
+        new = ours["machine"] not in machines
+        failed = retry_failed and any(isinstance(row, LaneFailure) for row in records.read_rows(self.path)[1])
+        if not new and not failed:
+            return
+        header = {**theirs, "machines": [*machines, ours["machine"]] if new else machines}
+        replace_rows(self.path, header, lambda row: not (retry_failed and "message" in row))
+
+    @contextlib.contextmanager
+    def _sentences(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ManifestError(
+                f"{self.path.name} cannot be written: {error.strerror or error}. Finished rows are kept; "
+                "make room or choose another place, then go on with --resume."
+            ) from error
+
+
+def check_header(path: Path, ours: records.HeaderJSON) -> records.HeaderJSON:
+    """The header of a file of rows that this run may go on with.
+
+    Raises:
+        ManifestError: pair, checkpoints, settings or data set are not the same, or it is no file of rows.
+    """
+    theirs, _ = records.read_rows(path)
+    for key in ("pair", "checkpoints", "settings"):
+        if theirs.get(key) != ours[key]:
+            raise ManifestError(
+                f"{path.name} belongs to another run: its {key} are {theirs.get(key)}, not {ours[key]}. "
+                "Choose another name."
+            )
+    if theirs.get("data", ours.get("data")) != ours.get("data"):
+        raise ManifestError(
+            f"{path.name} belongs to another run: its data are {theirs['data']}, not {ours['data']}. "
+            "Choose another name."
+        )
+    return theirs
+
+
+def replace_rows(path: Path, header: Mapping[str, Any], keep: Callable[[Mapping[str, Any]], bool]) -> None:
+    """Put a file with this header and the rows to keep in the place of another, at once or not at all."""
+    new = path.with_name(f"{path.name}.new")
+    try:
+        with path.open("rb") as old, new.open("wb") as file:
+            next(old)
+            file.write(records.to_line(header).encode())
+            file.writelines(line for line in old if line.strip() and keep(json.loads(line)))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def to_json(row: LaneRun | LaneFailure) -> Mapping[str, Any]:
+    """The line of a row."""
+    return records.run_to_row(row) if isinstance(row, LaneRun) else records.failure_to_row(row)
+
+
+def is_torn_header(path: Path) -> bool:
+    """Whether the file ends within the first line of a file of rows: killed before it had written anything."""
+    with path.open("rb") as file:
+        start = file.read(65536)
+    return bool(start) and b"\n" not in start and (start.startswith(FIRST_BYTES) or FIRST_BYTES.startswith(start))
+
+
+def _lock(file: FileIO, name: str) -> None:
+    """Hold the file for this process, until it is closed or the process ends; not on Windows, which has no flock."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ManifestError(f"{name} is being written by another process. Choose another name, or wait.") from error

@@ -1,0 +1,231 @@
+"""Where the clips of a benchmark come from: a manifest, uploaded files, or a data set of the hub."""
+
+from __future__ import annotations
+
+import csv
+import random
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from components.core import catalog, records
+from components.core.errors import ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+DATASETS = "datasets==5.2.0"
+"""What ``requirements.txt`` asks for."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One clip to run. ``audio``: what ``core.audio.load_audio`` takes; ``text``: see ``core.records.ManifestRow``."""
+
+    clip_id: str
+    audio: Path | bytes
+    text: str | None = None
+
+
+class Source(Protocol):
+    """A data set. Reading it twice gives the same clips in the same order."""
+
+    @property
+    def name(self) -> str:
+        """What the header of the rows calls it: rows of one file come from one data set."""
+
+    def count(self) -> int | None:
+        """How many clips there are, where that is known; looks for mistakes in the whole of it, where it can."""
+
+    def items(self, seed: int | None = None) -> Iterator[Item]:
+        """The clips, in an order shuffled by ``seed`` where one is given. Their audio is read as each is asked for."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """JSON lines, see ``core.records.read_manifest``."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def count(self) -> int:
+        return sum(1 for _ in records.read_manifest(self.path))
+
+    def items(self, seed: int | None = None) -> Iterator[Item]:
+        rows: Iterable[records.ManifestRow] = records.read_manifest(self.path)
+        for row in rows if seed is None else _shuffled(rows, seed):
+            yield Item(row.clip_id, row.audio, row.text)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Audio files, and what is said in them by name, with or without suffix; a clip is called as its file is.
+
+    Raises:
+        ManifestError: two files have one name, or there is none.
+    """
+
+    paths: Sequence[Path]
+    references: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise ManifestError("No files were given. Choose some, with speech in them.")
+        names = [path.stem for path in self.paths]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ManifestError(f"Two files are called {twice!r}. Rename one: clips are told apart by their names.")
+        known = {*names, *(path.name for path in self.paths)}
+        if self.references and not known & set(self.references):
+            raise ManifestError("The table of references names none of these files. Its first column is their names.")
+
+    @property
+    def name(self) -> str:
+        return "uploaded files"
+
+    def count(self) -> int:
+        return len(self.paths)
+
+    def items(self, seed: int | None = None) -> Iterator[Item]:
+        for path in self.paths if seed is None else _shuffled(self.paths, seed):
+            yield Item(path.stem, path, self.references.get(path.name, self.references.get(path.stem)))
+
+
+def read_references(path: Path) -> dict[str, str]:
+    """A table of references: file name and text, as CSV, TSV, or JSON lines with ``audio`` or ``clip_id`` and ``text``.
+
+    A first line that names its columns is left out.
+
+    Raises:
+        ManifestError: it is not such a table, or names a file twice.
+    """
+    if path.suffix.lower() in {".jsonl", ".json"}:
+        rows = [[str(row.audio.name), row.text or ""] for row in records.read_manifest(path)]
+    else:
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                first = file.readline()
+                file.seek(0)
+                delimiter = max("\t;,", key=first.count)
+                rows = [row for row in csv.reader(file, delimiter=delimiter) if any(cell.strip() for cell in row)]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise ManifestError("The table of references cannot be read. Save it as CSV in UTF-8.") from error
+        if rows and rows[0][0].strip().lower() in {"file", "filename", "file_name", "name", "audio", "clip_id", "clip"}:
+            rows = rows[1:]
+    found: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 2 or not row[0].strip():
+            raise ManifestError(f"Row {number} of the table of references needs two cells: a file name and its text.")
+        name = PurePath(row[0].strip()).name
+        if name in found:
+            raise ManifestError(f"The table of references names {name} twice.")
+        found[name] = row[1].strip()
+    if not found:
+        raise ManifestError("The table of references is empty.")
+    return found
+
+
+@dataclass(frozen=True)
+class HubDataSet:
+    """A data set of the hub, or a folder of one, streamed by ``datasets``; its audio stays encoded until its turn.
+
+    Without ``id_column``, clips are called by their ``id``, else by their file, else by their number.
+    """
+
+    path: str
+    config: str | None = None
+    split: str = "test"
+    audio_column: str = "audio"
+    text_column: str = "text"
+    id_column: str | None = None
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        return ", ".join(filter(None, (catalog.checkpoint_name(self.path), self.config, self.split)))
+
+    def count(self) -> int | None:
+        splits = getattr(self._open().info, "splits", None) or {}
+        return splits[self.split].num_examples or None if self.split in splits else None
+
+    def items(self, seed: int | None = None) -> Iterator[Item]:
+        seen: set[str] = set()
+        for number, row in enumerate(self._rows(seed), start=1):
+            item = self._item(number, row)
+            if item.clip_id in seen:
+                raise ManifestError(
+                    f"{self.name} repeats the clip id {item.clip_id!r}. Name a column of unique ids (--id-column)."
+                )
+            seen.add(item.clip_id)
+            yield item
+        if not seen:
+            raise ManifestError(f"{self.name} has no clips.")
+
+    def _rows(self, seed: int | None) -> Iterator[dict[str, Any]]:
+        data = self._open()
+        if seed is not None:
+            data = data.shuffle(seed=seed)
+        rows = iter(data)
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except Exception as error:  # whatever the network, the formats or the hub come up with
+                raise ManifestError(f"{self.name} cannot be read any further ({_first_line(error)}).") from error
+            yield row
+
+    def _open(self) -> Any:
+        try:
+            import datasets
+        except ImportError as error:
+            raise ManifestError(
+                f"Data sets of the hub are read by the package datasets, which is not here. pip install {DATASETS}"
+            ) from error
+        datasets.disable_progress_bars()
+        try:
+            data = datasets.load_dataset(
+                self.path, self.config, split=self.split, streaming=True, token=self.token or None
+            )
+        except Exception as error:
+            raise ManifestError(f"The data set {self.name} cannot be opened: {_first_line(error)}") from error
+        return data.decode(False)
+
+    def _item(self, number: int, row: dict[str, Any]) -> Item:
+        for column in filter(None, (self.audio_column, self.text_column, self.id_column)):
+            if column not in row:
+                raise ManifestError(f"{self.name} has no column {column!r}. It has: {', '.join(row)}.")
+        audio = row[self.audio_column]
+        if not isinstance(audio, dict) or not {"bytes", "path"} & set(audio):
+            raise ManifestError(f"The column {self.audio_column!r} of {self.name} holds no audio.")
+        text = row[self.text_column] if self.text_column else None
+        file = audio.get("path") or ""
+        name = row[self.id_column] if self.id_column else row.get("id") or PurePath(file).stem
+        content = audio.get("bytes")
+        if content is None:
+            import fsspec
+
+            with fsspec.open(file) as opened:
+                content = opened.read()
+        return Item(str(name or f"{self.split}-{number:06}"), content, None if text is None else str(text))
+
+
+PRESETS: Mapping[str, HubDataSet] = MappingProxyType(
+    {"librispeech": HubDataSet("hf-internal-testing/librispeech_asr_dummy", "clean", "validation", id_column="id")}
+)
+"""Data sets that visitors may choose. The first is the Distil-Whisper notebook's: 73 clips of LibriSpeech."""
+
+EXAMPLES = catalog.ROOT / "examples" / "audio" / "manifest.jsonl"
+
+
+def _shuffled(things: Iterable[Any], seed: int) -> list[Any]:
+    listed = list(things)
+    random.Random(seed).shuffle(listed)
+    return listed
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,335 @@
+"""What the rows of a data set add up to: totals, ratios of totals, and how far they can be trusted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from components.core import records, scoring
+from components.core.reports import REPORT_FORMAT
+from components.core.types import BASELINE_LANE, LaneFailure, LaneRun, WordErrors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from components.core.reports import ClipJSON, DifferenceJSON, LaneTotalsJSON, ReportJSON, SummaryJSON
+
+RESAMPLES = 1000
+SEED = 0
+CONFIDENCE = 0.95
+DIFFER_MOST = 10
+"""How many of the clips on which the lanes differ most are listed."""
+
+BLOCK = 2_000_000
+"""Indices drawn at a time, so that memory does not grow with the data set."""
+
+
+class _Figures(NamedTuple):
+    """What is kept of a row: no words."""
+
+    audio_length_s: float
+    encoder_time_s: float | None
+    decoder_time_s: float | None
+    generation_time_s: float | None
+    measured_s: float
+    generated_tokens: int
+    word_errors: WordErrors | None
+    repeated_5_grams: int
+    warnings: tuple[str, ...]
+
+
+class Tally:
+    """Adds up rows as they come, in any order; a row that comes again takes its place.
+
+    Args:
+        lanes: The lanes that each clip is to go through.
+        warnings: What is to be said beside the figures whatever they are.
+    """
+
+    def __init__(self, lanes: Iterable[str], *, processes: int = 1, warnings: Iterable[str] = ()) -> None:
+        self._lanes = list(lanes)
+        self._processes = processes
+        self._said = list(warnings)
+        self._figures: dict[str, dict[str, _Figures]] = defaultdict(dict)
+        self._failures: dict[str, set[str]] = defaultdict(set)
+        self._differing: dict[tuple[str, str], int] = {}
+        self._waiting: dict[str, dict[str, str | None]] = defaultdict(dict)  # words, until every lane has come
+        self._clips: dict[str, None] = {}
+
+    def add(self, row: LaneRun | LaneFailure) -> None:
+        self._clips[row.clip_id] = None
+        text = None
+        if isinstance(row, LaneFailure):
+            self._failures[row.lane_id].add(row.clip_id)
+        else:
+            self._failures[row.lane_id].discard(row.clip_id)
+            text = row.normalized_text
+            if text is None:
+                text = scoring.normalise(row.transcript.text, row.transcript.language)
+            timing = row.timing
+            self._figures[row.lane_id][row.clip_id] = _Figures(
+                row.audio_length_s,
+                timing.encoder_time_s if timing else None,
+                timing.decoder_time_s if timing else None,
+                timing.generation_time_s if timing else None,
+                sum(repeat.end_to_end_time_s for repeat in row.repeats),
+                row.generated_tokens,
+                row.word_errors,
+                scoring.repeated_five_grams(text),
+                row.warnings,
+            )
+        self._compare_words(row.clip_id, row.lane_id, text)
+
+    def _compare_words(self, clip_id: str, lane_id: str, text: str | None) -> None:
+        words = self._waiting[clip_id]
+        words[lane_id] = text
+        if not set(self._lanes) <= set(words):
+            return
+        baseline = words.get(BASELINE_LANE)
+        for other, theirs in words.items():
+            if other != BASELINE_LANE and baseline is not None and theirs is not None:
+                self._differing[clip_id, other] = scoring.word_distance(baseline, theirs)
+        del self._waiting[clip_id]
+
+    @property
+    def done(self) -> int:
+        """Clips that have a row."""
+        return len(self._clips)
+
+    @property
+    def seconds_a_clip(self) -> float | None:
+        """What measuring a clip took in all lanes and repeats, on average; loading and warming up left out."""
+        measured = sum(each.measured_s for lane in self._figures.values() for each in lane.values())
+        return measured / self.done if measured else None
+
+    def clips(self) -> list[ClipJSON]:
+        """The figures of each clip and lane, clip by clip in the order they came."""
+        return [
+            {
+                "clip_id": clip_id,
+                "lane_id": lane_id,
+                "audio_length_s": figures.audio_length_s,
+                "encoder_time_s": figures.encoder_time_s,
+                "decoder_time_s": figures.decoder_time_s,
+                "generation_time_s": figures.generation_time_s,
+                "rtfx": figures.audio_length_s / figures.generation_time_s if figures.generation_time_s else None,
+                "generated_tokens": figures.generated_tokens,
+                "wer": _wer(figures),
+                "words_from_baseline": self._differing.get((clip_id, lane_id)),
+                "warnings": list(figures.warnings),
+            }
+            for clip_id in self._clips
+            for lane_id in self._order()
+            if (figures := self._figures[lane_id].get(clip_id)) is not None
+        ]
+
+    def summary(self, *, seed: int = SEED, resamples: int = RESAMPLES) -> SummaryJSON:
+        """Totals and ratios, with the percentile intervals of ``resamples`` bootstrap resamples of the clips.
+
+        Every lane and ratio is recomputed on the same resampled clips, so that they stay paired.
+        """
+        lanes = self._order()
+        others = [lane for lane in lanes if lane != BASELINE_LANE and BASELINE_LANE in lanes]
+        times = {lane: self._columns(lane, lambda figures: figures.generation_time_s) for lane in lanes}
+        errors = {lane: self._columns(lane, lambda figures: _edits(figures.word_errors)) for lane in lanes}
+        words = {
+            lane: self._columns(
+                lane, lambda figures: figures.word_errors.reference_words if figures.word_errors else None
+            )
+            for lane in lanes
+        }
+
+        pairs = [(times[BASELINE_LANE], times[lane]) for lane in others] + [
+            (errors[lane], words[lane]) for lane in lanes
+        ]
+        # A clip without a figure on either side counts on neither.
+        known = [(np.isfinite(above) & np.isfinite(below)) for above, below in pairs]
+        above = np.stack([np.where(both, a, 0.0) for (a, _), both in zip(pairs, known, strict=True)], axis=1)
+        below = np.stack([np.where(both, b, 0.0) for (_, b), both in zip(pairs, known, strict=True)], axis=1)
+        intervals = ratio_intervals(above, below, seed=seed, resamples=resamples)
+        sums = above.sum(axis=0), below.sum(axis=0)
+        ratios = {lane: float(sums[0][k] / sums[1][k]) for k, lane in enumerate(others) if sums[1][k] > 0}
+        return {
+            "clips": self.done,
+            "lanes": {lane: self._totals(lane, intervals[len(others) + k]) for k, lane in enumerate(lanes)},
+            "failures": {lane: len(failed) for lane, failed in self._failures.items() if failed},
+            "speed_up": ratios,
+            "speed_up_interval": {lane: intervals[k] for k, lane in enumerate(others) if lane in ratios},
+            "qoi": {
+                lane: float(np.mean(errors[lane][both] <= errors[BASELINE_LANE][both]))
+                for lane in others
+                if (both := np.isfinite(errors[lane]) & np.isfinite(errors[BASELINE_LANE])).any()
+            },
+            "differ_most": self._differ_most(),
+            "warnings": self._warnings(lanes),
+            "processes": self._processes,
+            "resamples": resamples,
+            "seed": seed,
+        }
+
+    def _order(self) -> list[str]:
+        return [*(lane for lane in self._lanes if lane in self._figures), *(set(self._figures) - set(self._lanes))]
+
+    def _columns(self, lane_id: str, value: Callable[[_Figures], float | None]) -> np.ndarray:
+        """One figure of every clip, float64, shape ``(clips,)``; NaN where the lane has none."""
+        of_lane = self._figures[lane_id]
+        values = (value(of_lane[clip]) if clip in of_lane else None for clip in self._clips)
+        return np.array([np.nan if each is None else each for each in values], dtype=np.float64)
+
+    def _totals(self, lane_id: str, wer_interval: list[float] | None) -> LaneTotalsJSON:
+        every = list(self._figures[lane_id].values())
+        timed = [figures for figures in every if figures.generation_time_s is not None]
+        seconds = np.array([figures.generation_time_s for figures in timed], dtype=np.float64)
+        tokens = np.array([figures.generated_tokens for figures in timed], dtype=np.float64)
+        audio_length_s, generation_time_s = sum(figures.audio_length_s for figures in timed), float(seconds.sum())
+        errors = sum((figures.word_errors for figures in every if figures.word_errors is not None), WordErrors())
+        return {
+            "clips": len(every),
+            "audio_length_s": audio_length_s,
+            "encoder_time_s": sum(figures.encoder_time_s or 0.0 for figures in timed),
+            "decoder_time_s": sum(figures.decoder_time_s or 0.0 for figures in timed),
+            "generation_time_s": generation_time_s,
+            "median_generation_time_s": float(np.median(seconds)) if timed else None,
+            "p90_generation_time_s": float(np.percentile(seconds, 90)) if timed else None,
+            "rtfx": audio_length_s / generation_time_s if generation_time_s else None,
+            "generated_tokens": sum(figures.generated_tokens for figures in every),
+            "ms_per_token": _slope(tokens, 1000 * seconds),
+            "word_errors": {
+                "substitutions": errors.substitutions,
+                "deletions": errors.deletions,
+                "insertions": errors.insertions,
+                "reference_words": errors.reference_words,
+                "wer": errors.wer,
+            },
+            "wer_interval": wer_interval,
+            "insertion_rate": errors.insertions / errors.reference_words if errors.reference_words else None,
+            "repeated_5_grams": sum(figures.repeated_5_grams for figures in every),
+            "suspect_clips": sum(bool(figures.warnings) for figures in every),
+        }
+
+    def _differ_most(self) -> list[DifferenceJSON]:
+        ranked = sorted(self._differing.items(), key=lambda item: -item[1])[:DIFFER_MOST]
+        return [
+            {
+                "clip_id": clip_id,
+                "lane_id": lane_id,
+                "words": words,
+                "baseline_wer": _wer(self._figures[BASELINE_LANE].get(clip_id)),
+                "wer": _wer(self._figures[lane_id].get(clip_id)),
+            }
+            for (clip_id, lane_id), words in ranked
+            if words
+        ]
+
+    def _warnings(self, lanes: Sequence[str]) -> list[str]:
+        said = list(self._said)
+        if self._processes > 1:
+            said.append(
+                f"{self._processes} processes shared the clips. Where they share a device, each slows the others: "
+                "compare times only with runs of as many."
+            )
+        said += [f"{lane} failed on {len(failed)} clips." for lane, failed in self._failures.items() if failed]
+        first = self._figures[lanes[0]] if lanes else {}
+        unknown = sum(figures.word_errors is None for figures in first.values())
+        silent = sum(
+            figures.word_errors is not None and not figures.word_errors.reference_words for figures in first.values()
+        )
+        if unknown:
+            said.append(f"{unknown} clips have no reference: word errors leave them out.")
+        if silent:
+            said.append(f"{silent} clips have an empty reference: every word on them counts as an insertion.")
+        for lane in lanes:
+            suspect = sum(bool(figures.warnings) for figures in self._figures[lane].values())
+            if suspect:
+                said.append(f"{lane}: {suspect} clips are suspect. The first: {_first_warning(self._figures[lane])}")
+        return said
+
+
+def report_json(header: records.HeaderJSON, tally: Tally) -> ReportJSON:
+    """A report as JSON: the rows' header, their summary, and the figures of every clip."""
+    return {
+        "format": REPORT_FORMAT,
+        "pair": header["pair"],
+        "data": header.get("data", ""),
+        "checkpoints": header["checkpoints"],
+        "settings": header["settings"],
+        "machine": header["machine"],
+        "summary": tally.summary(),
+        "clips": tally.clips(),
+    }
+
+
+def tally_of(header: records.HeaderJSON) -> Tally:
+    """An empty tally for the rows under this header."""
+    machines = header.get("machines", [header["machine"]])
+    said = []
+    if len(machines) > 1:
+        names = "; ".join(
+            f"{each['device_name']}, {each['processes']} processes, {each['threads']} threads" for each in machines
+        )
+        said.append(f"The rows were measured in more than one place or way, and their times do not mix: {names}.")
+    return Tally(header["checkpoints"], processes=max(each["processes"] for each in machines), warnings=said)
+
+
+def ratio_intervals(
+    above: np.ndarray, below: np.ndarray, *, seed: int = SEED, resamples: int = RESAMPLES
+) -> list[list[float] | None]:
+    """Percentile bootstrap intervals (95 %) of ratios of sums, all recomputed on the same resampled clips.
+
+    Efron, "Bootstrap methods: another look at the jackknife" (1979).
+
+    Args:
+        above: Numerators, float64, shape ``(clips, ratios)``.
+        below: Denominators, the same shape; zero on both sides where a clip does not count.
+        seed: Of the resampling.
+        resamples: How many.
+
+    Returns:
+        ``[low, high]`` for each ratio, ``None`` where fewer than two clips count.
+    """
+    clips, ratios = above.shape
+    if clips < 2:
+        return [None] * ratios
+    rng = np.random.default_rng(seed)
+    drawn = np.empty((resamples, ratios))
+    at_once = max(1, BLOCK // clips)
+    for start in range(0, resamples, at_once):
+        indices = rng.integers(0, clips, size=(min(at_once, resamples - start), clips))
+        for ratio in range(ratios):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                drawn[start : start + len(indices), ratio] = above[:, ratio][indices].sum(1) / below[:, ratio][
+                    indices
+                ].sum(1)
+    tail = 50 * (1 - CONFIDENCE)
+    intervals: list[list[float] | None] = []
+    for ratio in range(ratios):
+        finite = drawn[np.isfinite(drawn[:, ratio]), ratio]
+        counting = np.count_nonzero(below[:, ratio])
+        intervals.append(
+            [float(each) for each in np.percentile(finite, [tail, 100 - tail])]
+            if counting > 1 and len(finite)
+            else None
+        )
+    return intervals
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> float | None:
+    """Least squares; ``None`` where all x are equal."""
+    spread = x - x.mean() if len(x) else x
+    square = float(spread @ spread)
+    return float(spread @ y) / square if square else None
+
+
+def _edits(errors: WordErrors | None) -> int | None:
+    return None if errors is None else errors.substitutions + errors.deletions + errors.insertions
+
+
+def _wer(figures: _Figures | None) -> float | None:
+    return figures.word_errors.wer if figures is not None and figures.word_errors is not None else None
+
+
+def _first_warning(of_lane: Mapping[str, _Figures]) -> str:
+    clip_id, figures = next((clip, figures) for clip, figures in of_lane.items() if figures.warnings)
+    return f"{clip_id}: {figures.warnings[0]}"

@@ -18,12 +18,12 @@ OPTIONS = DecodingOptions()
 
 
 def test_the_device_is_waited_for_on_both_sides_of_a_part():
-    waits_s = [0.1, 0.02]  # what was launched before the part, and within it
+    waits_s = [1.0, 0.02]  # what was launched before the part, and within it
     stopwatch = RequestStopwatch(lambda: time.sleep(waits_s.pop(0)))
     stopwatch.start("encoder")
     stopwatch.stop("encoder")
     assert not waits_s
-    assert 0.02 <= stopwatch.seconds["encoder"] < 0.1
+    assert 0.02 <= stopwatch.seconds["encoder"] < 1.0
 
 
 def test_parts_nest_and_add_up():
@@ -57,9 +57,9 @@ def test_a_delay_shows_in_its_own_part(pool, lanes, speechlike_clip, part):
         "encoder": timing.encoder_time_s,
         "generation": timing.decoder_time_s,
     }
-    assert seconds.pop(part) >= 0.5
-    assert max(seconds.values()) < 0.5
-    assert timing.end_to_end_time_s >= 0.5
+    assert seconds[part] >= 0.5
+    # Counted twice, the parts would add up to more than the whole, however busy the machine is.
+    assert sum(seconds.values()) <= timing.end_to_end_time_s
 
 
 def test_an_engine_is_warmed_up_once_on_one_window(pool, lanes, speechlike_clip, watch):

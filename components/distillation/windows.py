@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,9 @@ ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
 """What the CTC head spells; its index 0 is the blank, so a character's index is its place here plus one."""
 
 IGNORED = -100
+ZEROS_SHARE = 0.25
+"""Of the padded windows: how many are padded as Transformers pads the last window of long audio."""
+
 SORTED_BATCHES = 4
 """Short windows are sorted by length within this many batches, to pad little."""
 
@@ -46,12 +49,14 @@ class Utterance:
 class Window:
     """float32 ``(n,)`` at 16 kHz, and its segments as (start_s, end_s, text).
 
-    ``cut_s`` is where a sentence begins that the window's end cuts off.
+    ``cut_s`` is where a sentence begins that the window's end cuts off; the last ``padding`` samples are silence that
+    fills the window.
     """
 
     samples: np.ndarray
     segments: tuple[tuple[float, float, str], ...]
     cut_s: float | None = None
+    padding: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,8 @@ def full_window(utterances: Sequence[Utterance], rng: random.Random) -> Window:
     samples = window.samples[:size]
     if cut is not None and cut > WINDOW_S - 0.3:  # too little of it is heard
         samples, cut = samples[: int(cut * SAMPLING_RATE)], None
-    samples = np.pad(samples, (0, size - len(samples)))
-    return _noisy(Window(samples, kept, cut), rng)
+    padding = size - len(samples)
+    return _noisy(Window(np.pad(samples, (0, padding)), kept, cut, padding), rng)
 
 
 def _joined(utterances: Sequence[Utterance], rng: random.Random) -> Window:
@@ -131,7 +136,7 @@ def _noisy(window: Window, rng: random.Random) -> Window:
     noise = np.random.default_rng(rng.getrandbits(32))
     level = float(np.abs(window.samples).max()) * 10 ** (-rng.uniform(30, 70) / 20)
     samples = window.samples + level * coloured_noise(len(window.samples), rng.choice((0.0, 0.5)), noise)
-    return Window(samples.astype(np.float32), window.segments, window.cut_s)
+    return replace(window, samples=samples.astype(np.float32))
 
 
 class Batches:
@@ -186,6 +191,9 @@ def collate(
     samples = np.stack([np.pad(window.samples, (0, size - len(window.samples))) for window in windows])
     features = torch.from_numpy(extractor._torch_extract_fbank_features(samples))  # noqa: SLF001 - its batched form
     features = augment(features, rng)
+    for row, window in enumerate(windows):  # the last window of long audio is filled with zeros, not with silence
+        if window.padding >= extractor.hop_length and rng.random() < ZEROS_SHARE:
+            features[row, :, -(window.padding // extractor.hop_length) :] = 0
     tokens = [target_tokens(w, tokenizer, timestamps=t) for w, t in zip(windows, timestamps, strict=True)]
     width = max(map(len, tokens)) - 1
     inputs = torch.full((len(tokens), width), tokenizer.eos_token_id)

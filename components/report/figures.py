@@ -181,7 +181,8 @@ def decoder_passes_figure(tokens: int, infos: Sequence[ModelInfo]) -> go.Figure:
     The decoder runs once a token, so a transcript of ``tokens`` costs ``tokens * decoder_layers`` layer passes:
     4,096 for Whisper large-v2 and 256 for its student at 128 tokens. A checkpoint that several lanes run is drawn once.
     """
-    infos = list({info.checkpoint: info for info in reversed(infos)}.values())[::-1]
+    checkpoints = [info.checkpoint for info in infos]
+    infos = [info for index, info in enumerate(infos) if info.checkpoint not in checkpoints[:index]]
     if not infos:
         return styled(go.Figure(), x="Tokens written (number)", y="Decoder layers")
     layers = [info.decoder_layers for info in infos]

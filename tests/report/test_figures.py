@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from components.report import figures
@@ -54,6 +56,11 @@ def test_decoder_passes_are_tokens_times_layers(infos, tokens, teacher, student)
     texts = [note.text for note in figure.layout.annotations]
     assert f"Whisper: {teacher} layer passes" in texts[0]
     assert f"Distil-Whisper: {student} layer passes" in texts[1]
+
+
+def test_a_checkpoint_of_two_lanes_is_drawn_once(infos):
+    figure = figures.decoder_passes_figure(128, [*infos, replace(infos[0], lane_id="faster-whisper")])
+    assert [trace.name for trace in figure.data] == ["Whisper", "Distil-Whisper"]
 
 
 def test_every_figure_has_a_height_units_and_no_background(rows, infos):

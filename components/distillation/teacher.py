@@ -44,7 +44,7 @@ STAGES = (
     Stage("grow", 150, size=16, most=2, layers=DECODER_LAYERS, ctc=0.5, ce=1.0, learning_rate=6e-4, warmup=30),
     Stage(
         "widen",
-        420,
+        600,
         size=4,
         most=None,
         layers=DECODER_LAYERS,
@@ -52,7 +52,7 @@ STAGES = (
         ce=1.0,
         learning_rate=6e-4,
         warmup=30,
-        decay=380,
+        decay=560,
     ),
 )
 

@@ -42,7 +42,7 @@ WER_THRESHOLD = 0.10
 STUDENT_LAYERS = 2
 
 STAGE = Stage(
-    "distil", 600, size=8, most=None, layers=STUDENT_LAYERS, ctc=0.0, ce=ALPHA_PL, learning_rate=5e-4, decay=500
+    "distil", 240, size=8, most=None, layers=STUDENT_LAYERS, ctc=0.0, ce=ALPHA_PL, learning_rate=5e-4, decay=200
 )
 
 
@@ -193,7 +193,7 @@ def distil(
     output: Path,
     *,
     seed: int = 1,
-    count: int = 2000,
+    count: int = 480,
     stage: Stage = STAGE,
     threshold: float = WER_THRESHOLD,
     language: str = "en",

@@ -48,6 +48,7 @@ LANES: Mapping[str, Lane] = MappingProxyType(
         for lane in (
             Lane(BASELINE_LANE, "Whisper", "whisper", "teacher", colour=0, default=True),
             Lane("distil", "Distil-Whisper", "whisper", "student", colour=1, default=True),
+            Lane("speculative", "Whisper, assisted", "speculative", "teacher", colour=2, assisted=True),
             Lane("faster-whisper", "Faster-Whisper", "ctranslate", "teacher", colour=3),
             Lane("faster-distil", "Faster-Distil-Whisper", "ctranslate", "student", colour=4),
         )

@@ -6,10 +6,12 @@ Weights are read from safetensors alone, since a pickle can run code; no code fr
 from __future__ import annotations
 
 import contextlib
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.catalog import checkpoint_name
+from components.core.catalog import checkpoint_name, split_checkpoint
 from components.core.errors import CheckpointError
 from components.engines.device import is_out_of_memory
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin, WhisperConfig
 
     from components.core.types import LaneSpec
+    from components.engines.device import Device
 
 
 def load_config(lane: LaneSpec, token: str | None = None) -> WhisperConfig:
@@ -67,6 +70,56 @@ def load_model(lane: LaneSpec, *, dtype: torch.dtype, attention: str, token: str
     return model.eval()
 
 
+class Models:
+    """Weights on a device, for all engines of a pool: those that use the same model share it, while one of them lives.
+
+    A student's encoder is its teacher's, frozen. Where that is so, tensor by tensor, it is held once.
+    """
+
+    def __init__(self) -> None:
+        self._models: weakref.WeakValueDictionary[tuple, PreTrainedModel] = weakref.WeakValueDictionary()
+
+    def get(
+        self, lane: LaneSpec, *, dtype: torch.dtype, attention: str, device: Device, token: str | None = None
+    ) -> PreTrainedModel:
+        """The model of a lane's checkpoint, loaded the first time.
+
+        Raises:
+            CheckpointError: see ``load_model``.
+        """
+        key = lane.checkpoint, lane.revision, dtype, device.kind
+        model = self._models.get(key)
+        if model is None:
+            model = load_model(lane, dtype=dtype, attention=attention, token=token)
+            any(share_encoder(model, other) for other in list(self._models.values()))
+            model = model.to(device.kind)
+            self._models[key] = model
+        return model
+
+    def holds(self, lane: LaneSpec) -> bool:
+        """Whether the model of a lane's checkpoint is loaded, in whatever dtype."""
+        return any(key[:2] == (lane.checkpoint, lane.revision) for key in self._models)
+
+
+def share_encoder(model: Any, other: Any) -> bool:
+    """Give ``model`` the encoder of ``other`` if they are equal in every tensor; whether they were."""
+    mine, theirs = (each.get_encoder() for each in (model, other))
+    same = {"activation_function", "encoder_attention_heads", "scale_embedding"}
+    if mine is theirs or any(getattr(model.config, name) != getattr(other.config, name) for name in same):
+        return mine is theirs
+    ours, others = mine.state_dict(), theirs.state_dict()
+    if ours.keys() != others.keys() or not all(_equal(ours[name], others[name]) for name in ours):
+        return False
+    model.model.encoder = theirs
+    return True
+
+
+def _equal(tensor: torch.Tensor, other: torch.Tensor) -> bool:
+    if tensor.shape != other.shape or tensor.dtype != other.dtype:
+        return False
+    return bool((tensor.to(other.device) == other).all())
+
+
 def load_processor(lane: LaneSpec, token: str | None = None) -> ProcessorMixin:
     """Load feature extractor and tokenizer.
 
@@ -87,6 +140,12 @@ def load_processor(lane: LaneSpec, token: str | None = None) -> ProcessorMixin:
             "preprocessor_config.json, as `processor.save_pretrained` writes them."
         )
     return processor
+
+
+def assistant_lane(lane: LaneSpec) -> LaneSpec:
+    """A lane's assistant, as a lane of its own."""
+    checkpoint, revision = split_checkpoint(lane.assistant or lane.checkpoint)
+    return replace(lane, checkpoint=checkpoint, revision=revision, assistant=None)
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from components.core.settings import Settings
     from components.core.types import AudioClip, LaneSpec
     from components.engines.base import DecodingOptions, Stopwatch
+    from components.engines.checkpoints import Models
     from components.engines.device import Device
 
 logger = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ class CTranslateEngine:
         LaneError: CTranslate2 cannot run on this device, or not in the dtype that was asked for.
     """
 
-    def __init__(self, lane: LaneSpec, settings: Settings, device: Device) -> None:
+    def __init__(self, lane: LaneSpec, settings: Settings, device: Device, _models: Models | None = None) -> None:
         self.lane = lane
         self.device = device
         self.runtime = RUNTIME

@@ -84,6 +84,33 @@ class Device:
         elif self.kind == "mps":
             torch.mps.empty_cache()
 
+    def graphs_unavailable(self) -> str:
+        """Why no CUDA graphs can be captured here; empty where they can."""
+        if self.kind != "cuda":
+            return "CUDA graphs need a CUDA device"
+        if zero_gpu():
+            return "on ZeroGPU no graph outlives a request"
+        return ""
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Capture what a function launches as a CUDA graph; calling the result launches it again, as one.
+
+        The function is run a few times before, so that every library has set itself up. It may read and write only
+        tensors that stay where they are, and may not wait for the device.
+        """
+        import torch
+
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                function()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(graph):
+            function()
+        return graph.replay
+
     @property
     def name(self) -> str:
         """The name that its maker gave it, for the stamp."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from components.core.catalog import checkpoint_name
 from components.core.errors import LaneError
 from components.engines import device as devices
+from components.engines.checkpoints import Models
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -24,9 +25,13 @@ logger = logging.getLogger(__name__)
 
 BACKENDS = {
     "whisper": "components.engines.whisper:WhisperEngine",
+    "speculative": "components.engines.speculative:SpeculativeEngine",
     "ctranslate": "components.engines.ctranslate:CTranslateEngine",
 }
-"""Backend -> ``module:class``, made with ``(lane, settings, device)``; imported when a lane first asks for it."""
+"""Backend -> ``module:class``, made with ``(lane, settings, device, models)``; imported when it is first needed."""
+
+SHARING = {"whisper", "speculative"}
+"""Backends that take their models from the pool's, so that a model that is loaded costs nothing more."""
 
 HEADROOM = 1.2
 """Room to leave beside the parameters, for activations and the key-value cache."""
@@ -42,6 +47,7 @@ class Pool:
         self.device = device or devices.detect()
         self._engines: OrderedDict[Key, Engine] = OrderedDict()  # least recently used first
         self._lock = threading.Lock()
+        self.models = Models()
 
     def get(self, lane: LaneSpec, *, beside: Collection[LaneSpec] = ()) -> Engine:
         """The engine of a lane; loads it the first time, while others who ask wait.
@@ -98,7 +104,7 @@ class Pool:
                 f"{available / 1e9:.1f} GB are free. Choose a smaller pair or a machine with more memory."
             )
         try:
-            return make(lane, self.settings, self.device)
+            return make(lane, self.settings, self.device, self.models)
         except Exception as error:
             self.device.release_memory()
             if not devices.is_out_of_memory(error):
@@ -109,11 +115,14 @@ class Pool:
             ) from error
 
     def _needed_bytes(self, lane: LaneSpec) -> float:
-        from components.engines.checkpoints import load_config
+        from components.engines.checkpoints import assistant_lane, load_config
         from components.engines.counting import model_info
 
-        info = model_info(lane, load_config(lane, self.settings.token))
-        return HEADROOM * info.num_parameters * devices.resolve_dtype(self.settings.dtype, self.device).itemsize
+        parts = [lane] if lane.assistant is None else [lane, assistant_lane(lane)]
+        missing = [part for part in parts if lane.backend not in SHARING or not self.models.holds(part)]
+        infos = [model_info(part, load_config(part, self.settings.token)) for part in missing]
+        parameters = sum(info.num_parameters for info in infos)
+        return HEADROOM * parameters * devices.resolve_dtype(self.settings.dtype, self.device).itemsize
 
     def _evict(self, keep: set[Key], until: Callable[[], bool]) -> None:
         for key in [key for key in self._engines if key not in keep]:
@@ -127,7 +136,7 @@ def _key(lane: LaneSpec) -> Key:
     return lane.backend, lane.checkpoint, lane.revision, lane.assistant
 
 
-def _backend(lane: LaneSpec) -> Callable[[LaneSpec, Settings, Device], Engine]:
+def _backend(lane: LaneSpec) -> Callable[[LaneSpec, Settings, Device, Models], Engine]:
     try:
         module, _, name = BACKENDS[lane.backend].partition(":")
     except KeyError:
@@ -139,4 +148,4 @@ def _backend(lane: LaneSpec) -> Callable[[LaneSpec, Settings, Device], Engine]:
         raise LaneError(
             f"{lane.label} cannot run here: {error.name or 'what it needs'} is not installed, or does not load."
         ) from error
-    return cast("Callable[[LaneSpec, Settings, Device], Engine]", engine)
+    return cast("Callable[[LaneSpec, Settings, Device, Models], Engine]", engine)

@@ -24,8 +24,9 @@ from components.core.catalog import checkpoint_name
 from components.core.errors import Cancelled, CheckpointError, LaneError
 from components.core.types import SAMPLING_RATE, Segment, Transcript
 from components.engines.base import EngineOutput
-from components.engines.checkpoints import load_config, load_model, load_processor
+from components.engines.checkpoints import Models, load_config, load_processor
 from components.engines.counting import model_info
+from components.engines.decoding import GraphedEncoder, Loop
 from components.engines.device import DEFAULT_ATTENTION, attention_candidates, is_out_of_memory, resolve_dtype
 
 if TYPE_CHECKING:
@@ -109,6 +110,9 @@ class _Request:
     language: str | None
     generated_tokens: int = 0
     ended: bool = True
+    passes: int = 0
+    drafted: int = 0
+    accepted: int = 0
     segments: list[Segment] = field(default_factory=list)
 
 
@@ -120,25 +124,27 @@ class WhisperEngine:
         LaneError: the attention kernel that was asked for by name is not available.
     """
 
-    def __init__(self, lane: LaneSpec, settings: Settings, device: Device) -> None:
+    def __init__(self, lane: LaneSpec, settings: Settings, device: Device, models: Models | None = None) -> None:
         self.lane = lane
         self.device = device
+        self.models = models or Models()
         self.runtime = "eager"
         self.runtime_note = ""
-        if settings.runtime != self.runtime:
-            self.runtime_note = f"{settings.runtime} is not available for plain Transformers; eager was used."
+        self.loop: Loop | None = None
 
         config = load_config(lane, settings.token)
         dtype = resolve_dtype(settings.dtype, device)
         self.processor = load_processor(lane, settings.token)
-        model: Any = load_model(lane, dtype=dtype, attention=DEFAULT_ATTENTION, token=settings.token)
-        self.model = model.to(device.kind)
+        self.model: Any = self.models.get(
+            lane, dtype=dtype, attention=DEFAULT_ATTENTION, device=device, token=settings.token
+        )
         self._set_attention(attention_candidates(settings.attention, device, dtype))
         self._set_generation_config()
 
         self.encoder = self.model.get_encoder()
         for layer in self.encoder.layers:  # a large encoder takes seconds on a CPU: too long to wait for a token
-            layer.register_forward_pre_hook(_raise_if_cancelled)
+            if _raise_if_cancelled not in layer._forward_pre_hooks.values():  # noqa: SLF001 - engines share encoders
+                layer.register_forward_pre_hook(_raise_if_cancelled)
         self.window_frames = self.encoder.conv1.stride[0] * self.encoder.conv2.stride[0] * config.max_source_positions
         self.info = replace(
             model_info(lane, config),
@@ -146,6 +152,8 @@ class WhisperEngine:
             device=device.kind,
             attention=self.model.config._attn_implementation,  # noqa: SLF001 - what runs, whatever was asked for
         )
+        self.encode: Callable[[torch.Tensor], Any] = self.encoder
+        self._set_runtime(settings)
 
     # -- the Engine protocol
 
@@ -174,7 +182,11 @@ class WhisperEngine:
                 text = self._text(tokens)
         segments = tuple(request.segments) if options.timestamps else ()
         return EngineOutput(
-            Transcript(text, segments, request.language or "en"), request.generated_tokens, request.ended
+            Transcript(text, segments, request.language or "en"),
+            request.generated_tokens,
+            request.ended,
+            acceptance_rate=request.accepted / request.drafted if request.drafted else None,
+            tokens_per_pass=request.generated_tokens / request.passes if request.drafted else None,
         )
 
     def synchronize(self) -> None:
@@ -187,7 +199,7 @@ class WhisperEngine:
         return self.device.peak_memory_bytes()
 
     def unload(self) -> None:
-        del self.model, self.encoder
+        del self.model, self.encoder, self.encode, self.loop
         self.device.release_memory()
 
     # -- audio to windows
@@ -295,7 +307,7 @@ class WhisperEngine:
         """Greedy tokens of one window, shape ``(1, n_mels, window_frames)``: prompt excluded, end-of-text included."""
         request.stopwatch.start("generation")
         request.stopwatch.start("encoder")
-        encoder_outputs = self.encoder(window)
+        encoder_outputs = self.encode(window)
         request.stopwatch.stop("encoder")
         if self.multilingual and request.language is None:
             request.language = self._detect_language(encoder_outputs)
@@ -308,6 +320,8 @@ class WhisperEngine:
 
     def _generate(self, encoder_outputs: Any, request: _Request, *, timestamps: bool) -> torch.Tensor:
         """Decode from the encoder's output: int64, shape ``(1, prompt + tokens)``."""
+        if self.loop is not None:
+            return self._generate_by_loop(self.loop, encoder_outputs.last_hidden_state, request, timestamps=timestamps)
         prompt: dict[str, Any] = {}
         if self.multilingual:
             prompt = {"language": request.language, "task": "transcribe"}
@@ -322,6 +336,26 @@ class WhisperEngine:
             condition_on_prev_tokens=False,
             **prompt,
         )
+
+    def _generate_by_loop(
+        self, loop: Loop, encoder_states: torch.Tensor, request: _Request, *, timestamps: bool
+    ) -> torch.Tensor:
+        """Decode with our own loop: the same tokens as ``generate``."""
+        config = self.model.generation_config
+        prompt = [config.decoder_start_token_id]
+        if self.multilingual:
+            prompt += [config.lang_to_id[f"<|{request.language}|>"], config.task_to_id["transcribe"]]
+        if not timestamps:
+            prompt.append(config.no_timestamps_token_id)
+        limit = request.options.max_new_tokens
+        max_length = config.max_length if limit is None else min(config.max_length, len(prompt) + limit)
+        found = loop.decode(
+            encoder_states, prompt, timestamps=timestamps, max_length=max_length, check=_raise_if_cancelled
+        )
+        request.passes += found.passes
+        request.drafted += found.drafted
+        request.accepted += found.accepted
+        return torch.tensor([prompt + found.tokens])
 
     def _split(self, tokens: list[int], seek: int, length: int) -> tuple[list[tuple[float, float, list[int]]], int]:
         """Cut a window's tokens at their timestamps, by Transformers' own rule.
@@ -393,6 +427,27 @@ class WhisperEngine:
         return next(token for token, index in known.items() if index == detected).strip("<|>")
 
     # -- loading
+
+    def _set_runtime(self, settings: Settings) -> None:
+        if settings.runtime == "compiled":
+            self._use_loop(graphs=True)
+
+    def _use_loop(self, student: Any = None, *, graphs: bool) -> None:
+        """Decode with our own loop, as graphs where they are wanted and can be had; captured before any clock."""
+        reason = self.device.graphs_unavailable() if graphs else ""
+        graphs = graphs and not reason
+        self.runtime = "compiled" if graphs else "loop"
+        if reason:
+            self.runtime_note += f" compiled is not available ({reason}); a plain greedy loop ran."
+        if graphs:
+            self.runtime_note += f" The decoder's attention is {DEFAULT_ATTENTION}."
+        self.runtime_note = self.runtime_note.strip()
+        with torch.no_grad(), _cancellable(None):
+            self.loop = Loop(self.model, student, device=self.device, graphs=graphs)
+            if graphs:
+                self.encode = GraphedEncoder(self.encoder, self.window_frames, self.device)
+                for timestamps in (True, False):
+                    self.loop.prepare(self._prompt_length(timestamps=timestamps), timestamps=timestamps)
 
     def _set_attention(self, candidates: tuple[str, ...]) -> None:
         """Take the first kernel that works here. Only ``auto`` has more than one; why the first fails is noted."""

@@ -124,6 +124,11 @@ def test_a_path_of_the_server_is_never_shown(tmp_path):
     assert checkpoint_name(str(tmp_path / "mine")) == "mine"
 
 
+def test_an_assisted_lane_has_its_student():
+    (lane,) = lane_specs(Pair("custom", "someone/teacher@v2", "someone/student@v1"), ["speculative"])
+    assert (lane.checkpoint, lane.revision, lane.assistant) == ("someone/teacher", "v2", "someone/student@v1")
+
+
 def test_two_lanes_run_where_nobody_chooses():
     assert [lane.lane_id for lane in LANES.values() if lane.default] == ["whisper", "distil"]
 

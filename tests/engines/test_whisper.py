@@ -245,7 +245,7 @@ def test_info_says_what_runs(engine, teacher_lane):
     assert engine.info.num_parameters == sum(p.numel() for p in engine.model.parameters())
     assert (engine.runtime, engine.runtime_note) == ("eager", "")
     eager = WhisperEngine(teacher_lane, Settings(attention="eager", dtype="bfloat16", runtime="compiled"), CPU)
-    assert (eager.info.dtype, eager.info.attention, eager.runtime) == ("bfloat16", "eager", "eager")
+    assert (eager.info.dtype, eager.info.attention, eager.runtime) == ("bfloat16", "eager", "loop")
     assert "compiled is not available" in eager.runtime_note
     assert eager.peak_memory_bytes() is None
 

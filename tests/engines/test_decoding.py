@@ -1,0 +1,215 @@
+"""Our own loop: the tokens of ``generate``, greedy and with drafts, with and without fixed shapes."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from components.core.errors import Cancelled
+from components.core.settings import Settings
+from components.engines.base import DecodingOptions
+from components.engines.decoding import GraphedEncoder, Loop, TokenRules
+from components.engines.device import Device
+from components.engines.speculative import SpeculativeEngine
+from components.engines.whisper import WhisperEngine
+
+CPU = Device("cpu")
+
+
+@dataclass(frozen=True)
+class ReplayingDevice(Device):
+    """Captures by running: what a graph does, in the order and with the fixed tensors of a graph."""
+
+    def graphs_unavailable(self) -> str:
+        return ""
+
+    def capture(self, function):
+        function()
+        return function
+
+
+@pytest.fixture(scope="module")
+def student(student_lane):
+    return WhisperEngine(student_lane, Settings(), CPU).model
+
+
+@pytest.fixture(scope="module")
+def states(engine, speechlike_clip):
+    """Encoder output of the clip, of other speech, and of noise: they lead to different texts."""
+    found = []
+    for samples in (speechlike_clip.samples, speechlike_clip.samples[::-1].copy() * 3, speechlike_clip.samples[::2]):
+        features = engine.processor.feature_extractor(samples, sampling_rate=16_000, return_tensors="pt")
+        with torch.no_grad():
+            found.append(engine.encoder(features["input_features"]).last_hidden_state)
+    return found
+
+
+def prompt_of(engine, timestamps):
+    config = engine.model.generation_config
+    return [config.decoder_start_token_id] + [config.no_timestamps_token_id] * (not timestamps)
+
+
+def generated(engine, states, *, timestamps, **options):
+    from transformers.modeling_outputs import BaseModelOutput
+
+    sequence = engine.model.generate(
+        encoder_outputs=BaseModelOutput(last_hidden_state=states),
+        return_timestamps=timestamps,
+        force_unique_generate_call=True,
+        **options,
+    )
+    return sequence[0, 2 - timestamps :].tolist()
+
+
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_the_tokens_of_generate(engine, student, states, timestamps):
+    prompt = prompt_of(engine, timestamps)
+    expected = [generated(engine, each, timestamps=timestamps) for each in states]
+    for graphs in (False, True):
+        for drafts in (0, 1, 5):
+            assistant = student if drafts else None
+            with torch.no_grad():
+                device = ReplayingDevice("cpu")
+                loop = Loop(engine.model, assistant, device=device, graphs=graphs, draft_tokens=drafts)
+                for each, tokens in zip(states, expected, strict=True):
+                    for limit in (447, 1, 2, 7):
+                        max_length = len(prompt) + limit
+                        found = loop.decode(each, prompt, timestamps=timestamps, max_length=max_length)
+                        assert found.tokens == tokens[:limit]
+    assert len({tuple(generated(engine, each, timestamps=timestamps)) for each in states}) > 1
+
+
+def test_a_model_that_never_ends_fills_every_slot(engine, student, states):
+    prompt = prompt_of(engine, timestamps=False)
+    expected = generated(engine, states[0], timestamps=False, suppress_tokens=[engine.end_token])
+    config = copy.deepcopy(engine.model.generation_config)
+    with torch.no_grad():
+        for graphs in (False, True):
+            loop = Loop(engine.model, student, device=ReplayingDevice("cpu"), graphs=graphs)
+            loop.generation_config = copy.deepcopy(config)
+            loop.generation_config.suppress_tokens = [engine.end_token]
+            found = loop.decode(states[0], prompt, timestamps=False, max_length=448)
+            assert len(found.tokens) == 446
+            assert found.tokens == expected
+
+
+def test_a_perfect_student_saves_five_passes_of_six(engine, states):
+    with torch.no_grad():
+        loop = Loop(engine.model, engine.model, device=CPU)
+        prompt = prompt_of(engine, timestamps=True)
+        found = loop.decode(states[0], prompt, timestamps=True, max_length=448, ends=False)
+        assert len(found.tokens) == 447
+        assert found.accepted == found.drafted
+        assert found.passes == -(-447 // 6)
+        greedy = Loop(engine.model, device=CPU).decode(states[0], prompt, timestamps=True, max_length=448, ends=False)
+        assert (greedy.tokens, greedy.passes, greedy.drafted) == (found.tokens, 447, 0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_rules_are_transformers_processors(seed):
+    """On random logits and histories, of which the rules themselves make the next token."""
+    from transformers import GenerationConfig
+    from transformers.generation.logits_process import (
+        SuppressTokensAtBeginLogitsProcessor,
+        SuppressTokensLogitsProcessor,
+        WhisperTimeStampLogitsProcessor,
+    )
+
+    random = torch.Generator().manual_seed(seed)
+    config = GenerationConfig(
+        eos_token_id=20,
+        no_timestamps_token_id=24,
+        suppress_tokens=[3, 21, 22],
+        begin_suppress_tokens=[1, 20],
+        max_initial_timestamp_index=[None, 4][seed % 2],
+    )
+    processors = [
+        SuppressTokensAtBeginLogitsProcessor([1, 20], begin_index=2),
+        SuppressTokensLogitsProcessor([3, 21, 22]),
+        WhisperTimeStampLogitsProcessor(config, begin_index=2),
+    ]
+    rules = TokenRules(config, prompt_length=2, timestamps=True, vocabulary=60, device=torch.device("cpu"))
+    tokens, every = torch.zeros(40, dtype=torch.long), []
+    tokens[:2] = torch.tensor([21, 22])
+    for position in range(2, 38):
+        logits = torch.randn(1, 60, generator=random) * 3
+        scores = logits.clone()
+        for processor in processors:
+            scores = processor(tokens[None, :position], scores)
+        choice = rules.choose(logits, tokens, torch.tensor([position]))
+        assert int(choice) == int(scores.argmax())
+        tokens[position] = choice
+        every.append(logits)
+    assert len(set(tokens.tolist())) > 3
+    # All places at once, as in a pass over drafts.
+    choices = rules.choose(torch.cat(every), tokens, torch.arange(2, 38))
+    assert choices.tolist() == tokens[2:38].tolist()
+
+
+@pytest.fixture(scope="module")
+def speculative_lane(teacher_lane, student_lane):
+    from dataclasses import replace
+
+    return replace(teacher_lane, lane_id="speculative", backend="speculative", assistant=student_lane.checkpoint)
+
+
+@pytest.mark.parametrize(("runtime", "timestamps"), [("eager", True), ("eager", False), ("compiled", True)])
+def test_the_speculative_lane_writes_what_its_teacher_writes(  # noqa: PLR0917
+    engine, speculative_lane, speechlike_clip, long_clip, parts, runtime, timestamps
+):
+    options = DecodingOptions(timestamps=timestamps)
+    lane = SpeculativeEngine(speculative_lane, Settings(runtime=runtime), CPU)
+    assert lane.runtime == "loop"
+    assert ("compiled is not available" in lane.runtime_note) == (runtime == "compiled")
+    for clip in (speechlike_clip, long_clip):
+        expected = engine.transcribe(clip, options, type(parts)())
+        output = lane.transcribe(clip, options, parts)
+        assert output.transcript == expected.transcript
+        assert (output.generated_tokens, output.ended) == (expected.generated_tokens, expected.ended)
+        assert 0 <= output.acceptance_rate <= 1
+        assert 1 <= output.tokens_per_pass <= 6
+        assert expected.acceptance_rate is None
+        assert expected.tokens_per_pass is None
+    assert parts.events[-4:] == ["+generation", "+encoder", "-encoder", "-generation"]
+
+
+def test_the_compiled_runtime_writes_what_generate_writes(engine, teacher_lane, speechlike_clip, long_clip, parts):
+    loop = WhisperEngine(teacher_lane, Settings(runtime="compiled"), CPU)
+    graphs = WhisperEngine(teacher_lane, Settings(runtime="compiled"), ReplayingDevice("cpu"))
+    assert (loop.runtime, graphs.runtime) == ("loop", "compiled")
+    assert "CUDA graphs need a CUDA device" in loop.runtime_note
+    assert isinstance(graphs.encode, GraphedEncoder)
+    for clip in (speechlike_clip, long_clip):
+        for options in (DecodingOptions(), DecodingOptions(timestamps=False), DecodingOptions(max_new_tokens=3)):
+            expected = engine.transcribe(clip, options, parts)
+            assert loop.transcribe(clip, options, parts) == expected
+            assert graphs.transcribe(clip, options, parts) == expected
+
+
+def test_cancel_stops_the_loop_within_one_round(speculative_lane, speechlike_clip, parts):
+    lane = SpeculativeEngine(speculative_lane, Settings(), CPU)
+    asked = []
+
+    def cancelled() -> bool:
+        asked.append(None)
+        return len(asked) == 5  # before the window, before both encoder layers, before a round, before another
+
+    with pytest.raises(Cancelled):
+        lane.transcribe(speechlike_clip, DecodingOptions(), parts, cancelled=cancelled)
+    assert len(asked) == 5
+    assert lane.transcribe(speechlike_clip, DecodingOptions(), parts).ended
+
+
+def test_the_rounds_can_be_traced_whole(engine, states):
+    """No read-back hides in a round: one that did would break a capture."""
+    with torch.no_grad():
+        loop = Loop(engine.model, device=ReplayingDevice("cpu"), graphs=True)
+        expected = loop.decode(states[0], prompt_of(engine, timestamps=True), timestamps=True, max_length=448).tokens
+        rules = loop._rules_for(1, timestamps=True)
+        round_ = torch.compile(lambda: loop._static_round(rules, first=False), backend="eager", fullgraph=True)
+        loop.position.fill_(1)
+        round_()
+        assert int(loop.tokens[2]) == expected[1]

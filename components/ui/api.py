@@ -1,9 +1,11 @@
-"""The endpoints that scripts rely on: ``/compare`` and ``/models``, typed JSON out. Names and shapes stay.
+"""The endpoints that scripts rely on: ``/compare``, ``/benchmark``, ``/models``, typed JSON out. Names and shapes stay.
 
 Annotations are evaluated here (no ``from __future__ import annotations``): Gradio makes the schemas of them.
 """
 
+import tempfile
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
@@ -14,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from components.core import records
 from components.core.errors import AudioError, WhisperSpaceError
 from components.core.records import CompareJSON, ModelsJSON
+from components.core.reports import BenchmarkJSON
+from components.ui import benchmarking
 from components.ui.requests import Cancellations, api_errors
 
 if TYPE_CHECKING:
@@ -39,6 +43,19 @@ class ModelsOptions(BaseModel):
     model_config = ConfigDict(strict=True)
 
     pair: str | None
+
+
+class BenchmarkOptions(BaseModel):
+    """What ``/benchmark`` takes beside the files."""
+
+    model_config = ConfigDict(strict=True)
+
+    source: Literal["examples", "librispeech", "files"]
+    references: list[str | None] | None
+    pair: str | None
+    lanes: list[str] | None
+    repeats: int
+    limit: int | None
 
 
 MEASURE = "measure"
@@ -100,6 +117,47 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
             pair = checked(ModelsOptions, {"pair": pair})["pair"] or lab.default_pair
             return records.models_to_json(pair, lab.models(pair))
 
+    def benchmark(  # type: ignore[misc]  # noqa: D417, PLR0917 - returns what is streamed, for Gradio's schema
+        source: Literal["examples", "librispeech", "files"] = "examples",
+        files: list[gr.FileData] | None = None,
+        references: list[str | None] | None = None,
+        pair: str | None = None,
+        lanes: list[str] | None = None,
+        repeats: int = 1,
+        limit: int | None = None,
+        request: gr.Request = None,  # type: ignore[assignment] # Gradio fills it in by its annotation
+    ) -> BenchmarkJSON:
+        """Run a whole data set through Whisper and Distil-Whisper; streams a line after each clip, the report at last.
+
+        Args:
+            source: "examples", the clips that come with this Space; "librispeech", the 73 clips of the Distil-Whisper
+                notebook, from the hub; or "files", those that you upload.
+            files: With "files": uploaded audio, each under a name of its own.
+            references: With "files": what is said in each, in the same order; null where it is not known.
+            pair: Which teacher and student, of those that this Space offers; null for its default. See /models.
+            lanes: Which contestants, for instance ["whisper", "distil"]; null for the default.
+            repeats: How often each lane is timed on each clip.
+            limit: How many clips, of the first; null for as many as may run here.
+
+        Returns:
+            Clips done, the total, an estimate of the seconds left, and in the last line the report as JSON.
+        """
+        options: dict[str, Any] = {"source": source, "references": references, "pair": pair, "lanes": lanes}
+        session = (request.session_hash if request else None) or uuid.uuid4().hex
+        with api_errors(), cancellations.request(session) as stop, tempfile.TemporaryDirectory() as folder:
+            options = checked(BenchmarkOptions, {**options, "repeats": repeats, "limit": limit})
+            paths = [uploaded_path(file) for file in files or []]
+            texts = options.pop("references") or []
+            spoken = {Path(path).name: text for path, text in zip(paths, texts, strict=False) if text is not None}
+            data = benchmarking.chosen_source(options.pop("source"), paths, spoken, Path(folder))
+            options["limit"] = benchmarking.allowed(options["limit"])
+            watched = None
+            for watched in benchmarking.watch(lab, data, Path(folder, "runs.jsonl"), **options, cancelled=stop.is_set):
+                yield benchmarking.progress_json(watched, last=False)
+            if watched is not None:
+                yield benchmarking.progress_json(watched, last=True)
+
+    gr.api(benchmark, api_name="benchmark", concurrency_id="benchmark", concurrency_limit=1)
     gr.api(compare, api_name="compare", concurrency_id=MEASURE, concurrency_limit=1)
     gr.api(models, api_name="models")
 

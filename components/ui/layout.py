@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from components.ui import api, markup
+from components.ui.benchmark_tab import BenchmarkTab
 from components.ui.compare_tab import EXAMPLES, CompareTab, session_of
 from components.ui.models_tab import ModelsTab
 from components.ui.requests import Cancellations, Refused, plain_words
@@ -47,9 +48,12 @@ def build(lab: Lab) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("Compare", id="compare"):
                 compare = CompareTab(lab)
+            with gr.Tab("Benchmark", id="benchmark"):
+                benchmark = BenchmarkTab(lab)
             with gr.Tab("Models", id="models"):
                 models = ModelsTab(lab)
         finished = compare.connect(cancellations)
+        benchmark.connect(cancellations)
         models.connect(compare.pair)
         inputs, outputs = [compare.visit, compare.pair, models.tokens], [stamped, *models.outputs]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

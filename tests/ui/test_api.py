@@ -70,7 +70,7 @@ def test_client_and_http_get_the_same_json(client, http, clip_file):
 
 def test_only_the_contract_is_public_and_typed(http):
     endpoints = http.get("/info").json()["named_endpoints"]
-    assert set(endpoints) == {"/compare", "/models"}
+    assert set(endpoints) == {"/benchmark", "/compare", "/models"}
     compare = endpoints["/compare"]
     assert "Transcribe one audio clip" in compare["description"]
     names = [parameter["parameter_name"] for parameter in compare["parameters"]]

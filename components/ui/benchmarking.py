@@ -1,0 +1,162 @@
+"""What the Benchmark tab and ``/benchmark`` share: the data sets that visitors may choose, and watching one run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pydantic import TypeAdapter, ValidationError
+
+from components.core import records
+from components.core.errors import ManifestError
+from components.core.reports import REPORT_FORMAT, ReportJSON
+from components.runs.benchmark import read_report_json
+from components.runs.sources import EXAMPLES, PRESETS, Files, Item, Manifest, Source, read_references
+from components.runs.summary import report_json, tally_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from components.core.reports import BenchmarkJSON
+    from components.runs.lab import Lab
+    from components.runs.summary import Tally
+
+MAX_CLIPS = 200
+"""Clips that a visitor may run at once; the command line has no limit."""
+
+SOURCES = {
+    "examples": "The shipped examples",
+    "librispeech": "LibriSpeech, 73 clips (from the hub)",
+    "files": "My files",
+}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Another data set, whose clips are also written to a folder, so that they can be listened to."""
+
+    source: Source
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def count(self) -> int | None:
+        return self.source.count()
+
+    def items(self, seed: int | None = None) -> Iterator[Item]:
+        for number, item in enumerate(self.source.items(seed)):
+            if isinstance(item.audio, bytes):
+                path = self.folder / f"{number}.audio"
+                path.write_bytes(item.audio)
+                yield replace(item, audio=path)
+            else:
+                yield item
+
+
+def chosen_source(
+    name: str, files: Sequence[str | Path], references: str | Path | Mapping[str, str] | None, folder: Path
+) -> Source:
+    """The data set that a visitor chose. Uploads are copied to ``folder``: theirs are deleted after a while.
+
+    Raises:
+        ManifestError: there is no such data set, or the files or their references cannot be used.
+    """
+    if name == "files":
+        if len(files) > MAX_CLIPS:
+            raise ManifestError(
+                f"These are {len(files)} files. Up to {MAX_CLIPS} run here; the command line has no limit."
+            )
+        table = read_references(Path(references)) if isinstance(references, str | Path) else dict(references or {})
+        Files([Path(file) for file in files], table)  # looked at before anything is copied
+        return Files([Path(shutil.copy(file, folder)) for file in files], table)
+    if name in PRESETS:
+        return Kept(PRESETS[name], folder)
+    if name != "examples":
+        raise ManifestError(f"There is no data set called “{name}” here. Choose from: {', '.join(SOURCES)}.")
+    return Manifest(EXAMPLES)
+
+
+def allowed(limit: int | None) -> int:
+    """How many clips run.
+
+    Raises:
+        ManifestError: that is none, or too many.
+    """
+    if limit is not None and not 1 <= limit <= MAX_CLIPS:
+        raise ManifestError(f"The limit must be a whole number from 1 to {MAX_CLIPS}.")
+    return limit or MAX_CLIPS
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Where a run stands after a clip."""
+
+    done: int
+    total: int | None
+    clip_id: str
+    header: records.HeaderJSON
+    tally: Tally
+
+    @property
+    def time_left_s(self) -> float | None:
+        """Clips that are left, by what one took on average; loading and warming up left out."""
+        each = self.tally.seconds_a_clip
+        return None if each is None or self.total is None else each * (self.total - self.done)
+
+    def report(self) -> ReportJSON:
+        return report_json(self.header, self.tally)
+
+
+def watch(lab: Lab, source: Source, output: Path, **options: Any) -> Iterator[Watched]:
+    """Run a benchmark (``Lab.benchmark_steps``) and add it up as it goes; what was there already counts too."""
+    header: records.HeaderJSON | None = None
+    for step in lab.benchmark_steps(source, output, **options):
+        if header is None:
+            header, rows = records.read_rows(output)
+            tally = tally_of(header)
+        else:
+            rows = iter(step.rows)
+        for row in rows:
+            tally.add(row)
+        yield Watched(step.number, step.total, step.clip_id, header, tally)
+
+
+def progress_json(watched: Watched, *, last: bool) -> BenchmarkJSON:
+    """A line of the stream of ``/benchmark``."""
+    return {
+        "done": watched.done,
+        "total": watched.total,
+        "clip_id": watched.clip_id,
+        "time_left_s": watched.time_left_s,
+        "report": watched.report() if last else None,
+    }
+
+
+def open_report(path: Path) -> ReportJSON:
+    """A report from what the command line wrote: a file of rows, or ``report.json``.
+
+    Raises:
+        ManifestError: it is neither.
+    """
+    try:
+        if path.suffix.lower() == ".json":
+            loaded = json.loads(path.read_text(encoding="utf-8"), parse_constant=_not_finite)
+        else:
+            loaded = read_report_json(path)
+        report = TypeAdapter(ReportJSON).validate_python(loaded)
+        if report["format"] == REPORT_FORMAT:
+            return report
+    except (OSError, UnicodeDecodeError, ValidationError, ValueError) as error:
+        raise ManifestError(
+            f"{path.name} is not a report. Choose a report.json, or the file of rows (RUNS.jsonl) of a benchmark."
+        ) from error
+    raise ManifestError(f"{path.name} is a report of another version.")
+
+
+def _not_finite(constant: str) -> NoReturn:
+    raise ValueError(constant)

@@ -4,7 +4,8 @@
    cannot learn the language before there is anything to hear.
 2. *read*: a decoder of two layers learns to attend, on short windows.
 3. *grow*: identity layers are set between the two (block expansion, Wu et al. 2024, arXiv:2401.02415) and all train.
-4. *widen*: 30 s windows, several sentences, timestamps, silence.
+4. *widen*: a growing share of 30 s windows; several sentences, timestamps, silence. All at once, full windows make
+   the decoder forget how to attend: it was at 196 % word errors after 200 steps of them, from 5 %.
 
 Whisper's encoder positions are fixed sinusoids; *listen* places its short windows at random offsets among the 1,500, so
 that every position is trained from the start. *read* does not: a decoder finds where to attend far sooner where
@@ -14,7 +15,6 @@ speech starts at the window's start.
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -39,20 +39,23 @@ WIDTH = 192
 HEADS = 3
 
 STAGES = (
-    Stage("listen", 3000, size=16, most=1, layers=0, ctc=1.0, ce=0.0, learning_rate=1.5e-3, warmup=200, shifted=True),
+    Stage("listen", 3000, size=16, most=1, layers=0, ctc=1.0, ce=0.0, learning_rate=1.5e-3, warmup=200, shifted=1.0),
     Stage("read", 2600, size=16, most=1, layers=2, ctc=0.5, ce=1.0, learning_rate=1e-3),
     Stage("grow", 150, size=16, most=2, layers=DECODER_LAYERS, ctc=0.5, ce=1.0, learning_rate=6e-4, warmup=30),
     Stage(
         "widen",
         600,
-        size=4,
-        most=None,
+        size=16,
+        most=3,
         layers=DECODER_LAYERS,
         ctc=0.3,
         ce=1.0,
-        learning_rate=6e-4,
-        warmup=30,
-        decay=560,
+        learning_rate=5e-4,
+        warmup=50,
+        decay=450,
+        full=0.9,
+        shifted=0.5,
+        timed=True,
     ),
 )
 
@@ -88,9 +91,9 @@ class Listener(nn.Module):
         self.model = model
         self.spell = nn.Linear(model.config.d_model, len(ALPHABET) + 1)
 
-    def losses(self, batch: Batch, stage: Stage, offset: int) -> dict[str, torch.Tensor]:
-        """The stage's losses on a batch whose windows stand ``offset`` encoder positions into the 30 s."""
-        hidden = encode(self.model.get_encoder(), batch.features.to(self.spell.weight.dtype), offset)
+    def losses(self, batch: Batch, stage: Stage) -> dict[str, torch.Tensor]:
+        """The stage's losses on a batch, by name; ``"loss"`` is their weighted sum."""
+        hidden = encode(self.model.get_encoder(), batch.features.to(self.spell.weight.dtype), batch.offset)
         losses = {}
         if stage.ctc:
             log_probs = log_softmax(self.spell(hidden).float(), -1).transpose(0, 1)
@@ -178,16 +181,10 @@ def train_teacher(
             torch.manual_seed(seed)
             grow(listener.model, stage.layers)
         listener.model.model.decoder.requires_grad_(bool(stage.layers))
-        most = stage.most
-        batches = Batches(
-            utterances, tokenizer, WhisperFeatureExtractor(), seed=f"{seed}-{stage.name}", size=stage.size, most=most
-        )
+        batches = Batches(utterances, tokenizer, WhisperFeatureExtractor(), seed=f"{seed}-{stage.name}", stage=stage)
 
         def loss_of(step: int, stage: Stage = stage, batches: Batches = batches) -> dict[str, torch.Tensor]:
-            batch = batches(step)
-            spare = listener.model.config.max_source_positions - batch.features.shape[-1] // 2
-            offset = random.Random(f"{seed}-{stage.name}-{step}").randint(0, spare) if stage.shifted else 0
-            return listener.losses(batch, stage, offset)
+            return listener.losses(batches(step), stage)
 
         run_stage(stage, listener, loss_of, output / f"{stage.name}.pt")
     return listener

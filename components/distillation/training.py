@@ -27,16 +27,18 @@ LOG_EVERY = 50
 class Stage:
     """One leg of a training: its length, its windows, its losses and its learning rate.
 
-    ``size`` windows a batch of at most ``most`` utterances (None: full 30 s windows); ``layers`` decoder layers, 0 for
-    none; ``shifted`` places each batch at a random offset among the encoder's positions. The loss is ``ctc`` times the
-    CTC loss plus ``ce`` times the decoder's cross-entropy. The learning rate rises over ``warmup`` steps, stays, and
-    falls to ``final`` times its height along a cosine over the last ``decay`` steps.
+    ``size`` short windows a batch of at most ``most`` utterances each. ``full`` is the share of batches of 30 s
+    windows, a quarter as many, that the stage ends with; it rises from 0. ``shifted`` is the share of short batches that
+    stand at a random offset among the encoder's positions; ``timed`` asks for timestamps in half of the windows.
+    ``layers`` decoder layers, 0 for none. The loss is ``ctc`` times the CTC loss plus ``ce`` times the decoder's
+    cross-entropy. The learning rate rises over ``warmup`` steps, stays, and falls to ``final`` times its height along
+    a cosine over the last ``decay`` steps.
     """
 
     name: str
     steps: int
     size: int
-    most: int | None
+    most: int
     layers: int
     ctc: float
     ce: float
@@ -44,7 +46,9 @@ class Stage:
     warmup: int = 100
     decay: int = 0
     final: float = 0.02
-    shifted: bool = False
+    full: float = 0.0
+    shifted: float = 0.0
+    timed: bool = False
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

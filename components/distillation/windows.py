@@ -1,6 +1,6 @@
 """Training windows: spoken sentences packed one after another, with their times, and what a model is to write for them.
 
-Short windows hold one or two sentences and are padded to the longest of the batch; 30 s windows are filled.
+Short windows hold one to a few sentences and are padded to the longest of the batch; 30 s windows are filled.
 Everything drawn for a batch follows from the seed and the step, so a resumed training sees the same batches.
 """
 
@@ -18,13 +18,15 @@ import torch
 from components.core.types import SAMPLING_RATE, WINDOW_S
 from components.distillation.degrade import coloured_noise
 from components.distillation.language import plain
-from components.distillation.tokenizer import TIMESTAMP_STEP_S
+from components.distillation.tokenizer import NUM_TIMESTAMPS, TIMESTAMP_STEP_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from transformers import WhisperFeatureExtractor, WhisperTokenizer
+
+    from components.distillation.training import Stage
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
 """What the CTC head spells; its index 0 is the blank, so a character's index is its place here plus one."""
@@ -64,7 +66,8 @@ class Batch:
     """Tensors of B windows.
 
     ``features``: float32 ``(B, n_mels, frames)``; ``decoder_input_ids`` and ``labels``: int64 ``(B, T)``, labels
-    shifted and ``IGNORED`` on prompt and padding; ``characters``: int64 ``(sum(character_lengths),)``.
+    shifted and ``IGNORED`` on prompt and padding; ``characters``: int64 ``(sum(character_lengths),)``. ``offset``: the
+    encoder position that the windows start at.
     """
 
     features: torch.Tensor
@@ -73,6 +76,7 @@ class Batch:
     characters: torch.Tensor
     character_lengths: torch.Tensor
     texts: tuple[str, ...]
+    offset: int = 0
 
 
 def load_utterances(manifests: Sequence[Path]) -> list[Utterance]:
@@ -149,30 +153,33 @@ class Batches:
         extractor: WhisperFeatureExtractor,
         *,
         seed: str,
-        size: int,
-        most: int | None,
+        stage: Stage,
     ) -> None:
-        """``size`` windows a batch of at most ``most`` utterances each; ``None``: they are full, 30 s long."""
         self.utterances, self.tokenizer, self.extractor = utterances, tokenizer, extractor
-        self.seed, self.size, self.most = seed, size, most
+        self.seed, self.stage = seed, stage
         self._pool: tuple[int, list[list[Window]]] = (-1, [])
 
     def __call__(self, step: int) -> Batch:
         rng = random.Random(f"{self.seed}-{step}")
-        if self.most is None:
-            windows = [full_window(self.utterances, rng) for _ in range(self.size)]
-            timestamps = [window.cut_s is not None or rng.random() < 0.5 for window in windows]
+        stage, offset = self.stage, 0
+        if rng.random() < stage.full * step / stage.steps:
+            windows = [full_window(self.utterances, rng) for _ in range(max(stage.size // 4, 1))]
         else:
-            windows, timestamps = self._short(step), [False] * self.size
-        return collate(windows, timestamps, self.tokenizer, self.extractor, rng)
+            windows = self._short(step)
+            if rng.random() < stage.shifted:
+                longest = max(len(window.samples) for window in windows) / SAMPLING_RATE
+                offset = rng.randint(0, max(0, int((WINDOW_S - longest) / TIMESTAMP_STEP_S) - 1))
+        timestamps = [window.cut_s is not None or (stage.timed and rng.random() < 0.5) for window in windows]
+        return collate(windows, timestamps, self.tokenizer, self.extractor, rng, offset=offset)
 
     def _short(self, step: int) -> list[Window]:
         pool = step // SORTED_BATCHES
         if self._pool[0] != pool:
             rng = random.Random(f"{self.seed}-pool-{pool}")
-            windows = short_windows(self.utterances, rng, SORTED_BATCHES * self.size, self.most or 1)
+            size = self.stage.size
+            windows = short_windows(self.utterances, rng, SORTED_BATCHES * size, self.stage.most)
             windows.sort(key=lambda window: len(window.samples))
-            batches = [windows[i : i + self.size] for i in range(0, len(windows), self.size)]
+            batches = [windows[i : i + size] for i in range(0, len(windows), size)]
             rng.shuffle(batches)
             self._pool = (pool, batches)
         return self._pool[1][step % SORTED_BATCHES]
@@ -184,8 +191,13 @@ def collate(
     tokenizer: WhisperTokenizer,
     extractor: WhisperFeatureExtractor,
     rng: random.Random,
+    *,
+    offset: int = 0,
 ) -> Batch:
-    """Windows to tensors; ``timestamps`` says for each window whether it is written with them."""
+    """Windows to tensors; ``timestamps`` says for each window whether it is written with them.
+
+    ``offset``: encoder positions, of 20 ms, that went before the windows; their times count from there.
+    """
     longest = max(len(window.samples) for window in windows)
     size = -(-longest // (2 * extractor.hop_length)) * 2 * extractor.hop_length
     samples = np.stack([np.pad(window.samples, (0, size - len(window.samples))) for window in windows])
@@ -194,7 +206,11 @@ def collate(
     for row, window in enumerate(windows):  # the last window of long audio is filled with zeros, not with silence
         if window.padding >= extractor.hop_length and rng.random() < ZEROS_SHARE:
             features[row, :, -(window.padding // extractor.hop_length) :] = 0
-    tokens = [target_tokens(w, tokenizer, timestamps=t) for w, t in zip(windows, timestamps, strict=True)]
+    offset_s = offset * TIMESTAMP_STEP_S
+    tokens = [
+        target_tokens(window, tokenizer, timestamps=timed, offset_s=offset_s)
+        for window, timed in zip(windows, timestamps, strict=True)
+    ]
     width = max(map(len, tokens)) - 1
     inputs = torch.full((len(tokens), width), tokenizer.eos_token_id)
     labels = torch.full((len(tokens), width), IGNORED)
@@ -211,11 +227,12 @@ def collate(
         torch.tensor([c for text in characters for c in text], dtype=torch.long),
         torch.tensor([len(text) for text in characters]),
         texts,
+        offset,
     )
 
 
-def target_tokens(window: Window, tokenizer: WhisperTokenizer, *, timestamps: bool) -> list[int]:
-    """What a model writes for a window, prompt and end token included.
+def target_tokens(window: Window, tokenizer: WhisperTokenizer, *, timestamps: bool, offset_s: float = 0.0) -> list[int]:
+    """What a model writes for a window that stands at ``offset_s``, prompt and end token included.
 
     With timestamps each sentence stands between its start and its end, and a sentence that the window cuts
     off is given by its start alone (Radford et al. 2022, section 2.3). A window without speech is ``<|0.00|>``.
@@ -225,12 +242,15 @@ def target_tokens(window: Window, tokenizer: WhisperTokenizer, *, timestamps: bo
     if not timestamps:
         text = "".join(f" {text}" for _, _, text in window.segments)
         return [start, zero - 1, *tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+
+    def time(seconds: float) -> int:
+        return zero + min(round((offset_s + seconds) / TIMESTAMP_STEP_S), NUM_TIMESTAMPS - 1)
+
     ids = [start] if window.segments or window.cut_s is not None else [start, zero]
     for start_s, end_s, text in window.segments:
-        ids += [zero + round(start_s / TIMESTAMP_STEP_S), *tokenizer.encode(f" {text}", add_special_tokens=False)]
-        ids += [zero + round(end_s / TIMESTAMP_STEP_S)]
+        ids += [time(start_s), *tokenizer.encode(f" {text}", add_special_tokens=False), time(end_s)]
     if window.cut_s is not None:
-        ids += [zero + round(window.cut_s / TIMESTAMP_STEP_S)]
+        ids += [time(window.cut_s)]
     return [*ids, tokenizer.eos_token_id]
 
 

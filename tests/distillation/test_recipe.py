@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 needs_synthesizers = pytest.mark.skipif(
     not (shutil.which("espeak-ng") and shutil.which("flite")), reason="espeak-ng and flite are not installed"
 )
+
+
+LISTEN = Stage("listen", 6, size=2, most=1, layers=0, ctc=1.0, ce=0.0, learning_rate=1e-3, warmup=2, decay=3)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +127,8 @@ def test_targets_are_whispers(tokenizer):
     assert ids[:2] == [start, *times(0.5)]
     assert ids[-3:] == [*times(2.0, 2.4), end]
     assert tokenizer.decode(ids, skip_special_tokens=True) == " It was sunny."
+    later = target_tokens(window, tokenizer, timestamps=True, offset_s=10.0)
+    assert later[1:2] + later[-3:-1] == times(10.5, 12.0, 12.4)
     silent = Window(np.zeros(16000, np.float32), ())
     assert target_tokens(silent, tokenizer, timestamps=True) == [start, *times(0.0), end]
     assert target_tokens(silent, tokenizer, timestamps=False)[2:] == [end]
@@ -134,8 +140,9 @@ def test_batches_follow_from_the_step_alone(tokenizer, extractor):
         Utterance((noise.normal(size=16000 * k) * 3000).astype(np.int16), ((0.1, 0.9 * k, "It was sunny."),))
         for k in (1, 2)
     ]
-    for most in (2, None):
-        first, second = (Batches(clips, tokenizer, extractor, seed="s", size=3, most=most) for _ in range(2))
+    mixed = replace(LISTEN, steps=6, size=3, most=2, full=1.0, shifted=0.5, timed=True)
+    for stage in (LISTEN, mixed):
+        first, second = (Batches(clips, tokenizer, extractor, seed="s", stage=stage) for _ in range(2))
         for step in (0, 5, 2):
             a, b = first(step), second(step)
             assert torch.equal(a.features, b.features)
@@ -182,16 +189,16 @@ def test_the_whole_recipe_in_small(manifest, tokenizer, tmp_path):
     )
     listener = train_teacher([manifest], tokenizer, tmp_path / "teacher", stages=stages)
     log = [json.loads(line) for line in (tmp_path / "teacher" / "listen.log.jsonl").read_text().splitlines()]
-    batch = Batches(utterances, tokenizer, extractor_of(), seed="x", size=4, most=1)(0)
-    fresh = new_listener(tokenizer, seed=1).losses(batch, stages[1], 0)
-    trained = listener.losses(batch, stages[1], 0)
+    batch = Batches(utterances, tokenizer, extractor_of(), seed="x", stage=stages[1])(0)
+    fresh = new_listener(tokenizer, seed=1).losses(batch, stages[1])
+    trained = listener.losses(batch, stages[1])
     assert trained["ctc"] < fresh["ctc"]
     assert trained["ce"] < fresh["ce"]
     assert log[-1]["step"] == 12
 
     export(listener.model.float(), tokenizer, tmp_path / "export", "a card")
     teacher, processor = distill.load_teacher(str(tmp_path / "export"))
-    stage = Stage("distil", 3, size=2, most=None, layers=2, ctc=0, ce=1, learning_rate=1e-3, warmup=1)
+    stage = Stage("distil", 3, size=2, most=0, layers=2, ctc=0, ce=1, learning_rate=1e-3, warmup=1)
     student = distill.distil(
         teacher, processor, utterances, tmp_path / "student", count=4, stage=stage, threshold=float("inf")
     )
@@ -224,21 +231,20 @@ def test_a_student_starts_as_the_chosen_layers_of_its_teacher(tokenizer):
 
 
 def test_resumed_training_gives_the_same_weights(tokenizer, tmp_path):
-    stage = Stage("listen", 6, size=2, most=1, layers=0, ctc=1.0, ce=0.0, learning_rate=1e-3, warmup=2, decay=3)
     noise = np.random.default_rng(0)
     clips = [Utterance((noise.normal(size=24000) * 3000).astype(np.int16), ((0.1, 1.2, "It was sunny."),))]
 
     def train(path: Path, *, stop_at: int | None = None) -> Listener:
         listener = new_listener(tokenizer, seed=1)
         listener.model.model.decoder.requires_grad_(False)
-        batches = Batches(clips, tokenizer, extractor_of(), seed="s", size=2, most=1)
+        batches = Batches(clips, tokenizer, extractor_of(), seed="s", stage=LISTEN)
 
         def loss_of(step: int) -> dict[str, torch.Tensor]:
             if step == stop_at:
                 raise KeyboardInterrupt
-            return listener.losses(batches(step), stage, 7)
+            return listener.losses(batches(step), LISTEN)
 
-        run_stage(stage, listener, loss_of, path, save_every=2)
+        run_stage(LISTEN, listener, loss_of, path, save_every=2)
         return listener
 
     whole = train(tmp_path / "whole.pt")

@@ -143,6 +143,41 @@ class ModelsJSON(TypedDict):
     decoder_parameter_ratio: float | None
 
 
+class SpeedLaneJSON(TypedDict):
+    """A lane's totals over the clips replayed. ``ratio``: the baseline's generation time over this lane's.
+
+    ``bandwidth_fraction``: the time that reading weights and caches once a token would take at the memory bandwidth
+    measured, over the decoder's time; above 1 where a pass writes several tokens.
+    """
+
+    lane_id: str
+    encoder_time_s: float
+    decoder_time_s: float
+    generation_time_s: float
+    generated_tokens: int
+    ms_per_token: float
+    peak_memory_bytes: int | None
+    ratio: float | None
+    bandwidth_fraction: float
+    tokens_per_pass: float | None
+    dtype: str
+    attention: str
+    runtime: str
+    note: str
+
+
+class SpeedJSON(TypedDict):
+    """The answer of ``speed``: an architecture's latency with random weights. ``notebook``: the seconds it printed."""
+
+    pair: str
+    clips: int
+    lanes: list[SpeedLaneJSON]
+    failures: list[FailureJSON]
+    bandwidth_bytes_per_s: float
+    notebook: dict[str, float]
+    machine: MachineJSON
+
+
 class HeaderJSON(TypedDict):
     """First line of a file of rows. ``checkpoints`` maps a lane to its checkpoint, ``id@revision`` where pinned.
 

@@ -161,7 +161,7 @@ class CTranslateEngine:
         self.device = device
         self.runtime = RUNTIME
         self.runtime_note = "A cancel is seen between two windows."
-        compute_type = _compute_type(settings.dtype, device)
+        compute_type = compute_type_of(settings.dtype, device)
         config = load_config(lane, settings.token)
         folder = converted(lane, config, compute_type, settings.token)
         with explained(lane.checkpoint):
@@ -249,7 +249,7 @@ class CTranslateEngine:
         return language
 
 
-def _compute_type(dtype: str, device: Device) -> str:
+def compute_type_of(dtype: str, device: Device) -> str:
     """CTranslate2's name of the dtype: the one of the other lanes, or int8 weights with the rest in theirs.
 
     Raises:

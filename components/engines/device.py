@@ -42,6 +42,11 @@ class Device:
 
     kind: Literal["cuda", "mps", "cpu"]
 
+    @property
+    def accelerated(self) -> bool:
+        """Whether the large pair is the default here."""
+        return self.kind == "cuda"
+
     def synchronize(self) -> None:
         """Wait until every kernel that was launched has ended, so that a clock read after it is true."""
         import torch

@@ -1,4 +1,4 @@
-"""The command line: ``python -m components.runs compare|benchmark|report|models``.
+"""The command line: ``python -m components.runs compare|benchmark|report|models|speed``.
 
 Progress goes to standard error, a table to standard output, and with ``--json`` the result as its last line.
 """
@@ -113,6 +113,14 @@ def _parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", parents=[common], help="parameters and layers; needs no weights")
     models.set_defaults(run=_models)
+
+    speed = commands.add_parser(
+        "speed", parents=[common], help="latency of a pair's shapes on this machine; needs no weights"
+    )
+    speed.add_argument("--lanes", type=_names, metavar="A,B", help=f"from {', '.join(LANES)}; all unless given")
+    speed.add_argument("--limit", type=int, metavar="N", help="replay the first N of the notebook's 73 clips")
+    speed.add_argument("--page", metavar="FILE.html", help="write the charts there")
+    speed.set_defaults(run=_speed)
     return parser
 
 
@@ -267,6 +275,48 @@ def _models(options: argparse.Namespace) -> int:
         )
     if options.json:
         _print_json(models)
+    return 0
+
+
+def _speed(options: argparse.Namespace) -> int:
+    from components.core.errors import ManifestError
+    from components.engines import device as devices
+    from components.runs.speed import speed
+
+    settings = Settings.from_env(os.environ)
+    pair = options.pair or settings.resolve_pair(devices.detect().accelerated)
+    with _progress() as progress:
+        result = speed(pair, settings, lanes=options.lanes, limit=options.limit, progress=progress)
+    machine = result["machine"]
+    print(f"pair {pair}, {result['clips']} clips of the notebook, {machine['device']} ({machine['device_name']})")
+    print(f"memory bandwidth {result['bandwidth_bytes_per_s'] / 1e9:.1f} GB/s")
+    header = ("lane", "encoder s", "decoder s", "total s", "ms/token", "ratio", "of the bandwidth", "memory GB", "how")
+    rows = [
+        (
+            lane["lane_id"],
+            f"{lane['encoder_time_s']:.2f}",
+            f"{lane['decoder_time_s']:.2f}",
+            f"{lane['generation_time_s']:.2f}",
+            f"{lane['ms_per_token']:.2f}",
+            _or_dash(lane["ratio"], ".2f", "x"),
+            f"{lane['bandwidth_fraction']:.0%}",
+            _or_dash(lane["peak_memory_bytes"] and lane["peak_memory_bytes"] / 1e9, ".2f"),
+            f"{lane['dtype']}, {lane['attention']}, {lane['runtime']}",
+        )
+        for lane in result["lanes"]
+    ]
+    _print_table(header, rows)
+    for failure in result["failures"]:
+        print(f"{failure['lane_id']} failed: {failure['message']}")
+    if options.page:
+        from components.report.speed_page import write_speed_page
+
+        try:
+            write_speed_page(result, options.page)
+        except OSError as error:
+            raise ManifestError(f"{options.page} cannot be written: {error.strerror}.") from error
+    if options.json:
+        _print_json(result)
     return 0
 
 

@@ -58,11 +58,11 @@ class Lab:
 
     @property
     def default_pair(self) -> str:
-        return self.settings.resolve_pair(self.device.kind == "cuda")
+        return self.settings.resolve_pair(self.device.accelerated)
 
     @property
     def offered_pairs(self) -> tuple[str, ...]:
-        return self.settings.resolve_pairs(self.device.kind == "cuda")
+        return self.settings.resolve_pairs(self.device.accelerated)
 
     def offered_lanes(self, pair: str | None = None) -> tuple[LaneSpec, ...]:
         """The lanes of a pair that these settings offer.

@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--manifest", type=Path, nargs="+", required=True)
     command.add_argument("--output", type=Path, required=True, help="labels, state, and the student in student/")
     command.add_argument("--layers", type=int, default=2, help="decoder layers of the student")
-    command.add_argument("--labels", type=int, default=480, help="windows of 30 s that the teacher labels")
+    command.add_argument("--labels", type=int, default=320, help="windows of 30 s that the teacher labels")
     command.add_argument("--steps", type=int, default=None)
     command.add_argument("--batch-size", type=int, default=8)
     command.add_argument("--wer-threshold", type=float, default=0.10)

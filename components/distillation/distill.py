@@ -41,7 +41,7 @@ ALPHA_PL = 1.0
 WER_THRESHOLD = 0.10
 STUDENT_LAYERS = 2
 
-STAGE = Stage("distil", 240, size=8, most=0, layers=STUDENT_LAYERS, ctc=0.0, ce=ALPHA_PL, learning_rate=5e-4, decay=200)
+STAGE = Stage("distil", 160, size=8, most=0, layers=STUDENT_LAYERS, ctc=0.0, ce=ALPHA_PL, learning_rate=5e-4, decay=130)
 
 
 def load_teacher(checkpoint: str) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
@@ -191,7 +191,7 @@ def distil(
     output: Path,
     *,
     seed: int = 1,
-    count: int = 480,
+    count: int = 320,
     stage: Stage = STAGE,
     threshold: float = WER_THRESHOLD,
     language: str = "en",

@@ -4,8 +4,9 @@
    cannot learn the language before there is anything to hear.
 2. *read*: a decoder of two layers learns to attend, on short windows.
 3. *grow*: identity layers are set between the two (block expansion, Wu et al. 2024, arXiv:2401.02415) and all train.
-4. *widen*: a growing share of 30 s windows; several sentences, timestamps, silence. All at once, full windows make
+4. *widen*: a growing share of 30 s windows; several sentences, silence. All at once, full windows make
    the decoder forget how to attend: it was at 196 % word errors after 200 steps of them, from 5 %.
+5. *time*: the timestamps, whose embeddings start as the encoder's positions.
 
 Whisper's encoder positions are fixed sinusoids; *listen* places its short windows at random offsets among the 1,500, so
 that every position is trained from the start. *read* does not: a decoder finds where to attend far sooner where
@@ -44,7 +45,7 @@ STAGES = (
     Stage("grow", 150, size=16, most=2, layers=DECODER_LAYERS, ctc=0.5, ce=1.0, learning_rate=6e-4, warmup=30),
     Stage(
         "widen",
-        600,
+        200,
         size=16,
         most=3,
         layers=DECODER_LAYERS,
@@ -52,10 +53,25 @@ STAGES = (
         ce=1.0,
         learning_rate=5e-4,
         warmup=50,
-        decay=450,
-        full=0.9,
+        full=0.3,
         shifted=0.5,
         timed=True,
+    ),
+    Stage(
+        "time",
+        420,
+        size=16,
+        most=3,
+        layers=DECODER_LAYERS,
+        ctc=0.3,
+        ce=1.0,
+        learning_rate=5e-4,
+        warmup=20,
+        decay=380,
+        full=0.8,
+        shifted=0.3,
+        timed=True,
+        fresh_times=True,
     ),
 )
 
@@ -150,6 +166,20 @@ def grow(model: WhisperForConditionalGeneration, decoder_layers: int) -> None:
         layer.self_attn.layer_idx = layer.encoder_attn.layer_idx = index
 
 
+@torch.no_grad()
+def start_timestamps(model: WhisperForConditionalGeneration, tokenizer: WhisperTokenizer) -> None:
+    """Give the timestamp tokens the encoder's position sinusoids as embeddings, in place.
+
+    A timestamp is 20 ms and so is an encoder position: a decoder that attends to a place can copy its time out.
+    They are scaled to the mean norm of the text tokens, whose number is the index of the end token.
+    """
+    embedding = model.get_input_embeddings().weight
+    first = tokenizer.convert_tokens_to_ids("<|0.00|>")
+    positions = model.get_encoder().embed_positions.weight.float()
+    norm = embedding[: tokenizer.eos_token_id].float().norm(dim=1).mean()
+    embedding[first : first + len(positions)] = (positions / positions.norm(dim=1, keepdim=True) * norm).to(model.dtype)
+
+
 def new_listener(tokenizer: WhisperTokenizer, seed: int) -> Listener:
     """A model with random weights and a decoder of two layers, in bfloat16, its encoder positions fixed."""
     from transformers import WhisperForConditionalGeneration
@@ -180,6 +210,8 @@ def train_teacher(
         if stage.layers > layers:
             torch.manual_seed(seed)
             grow(listener.model, stage.layers)
+        if stage.fresh_times:
+            start_timestamps(listener.model, tokenizer)
         listener.model.model.decoder.requires_grad_(bool(stage.layers))
         batches = Batches(utterances, tokenizer, WhisperFeatureExtractor(), seed=f"{seed}-{stage.name}", stage=stage)
 

@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core import audio, catalog
+from components.core import audio, catalog, scoring
 from components.core.records import read_manifest
 from components.core.settings import CUSTOM_PAIR, Settings
+from components.core.types import WordErrors
 from components.engines import device as devices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from components.core.types import AudioClip, LaneSpec
 
@@ -65,6 +66,22 @@ def middle(seconds: list[float]) -> dict[str, float]:
     """Median and quartiles, in seconds."""
     low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
     return {"median_s": median, "lower_quartile_s": low, "upper_quartile_s": high}
+
+
+def word_errors(reference: str, text: str) -> WordErrors:
+    """Of one English clip, both normalised."""
+    return scoring.word_errors(reference, text, "en")[2]
+
+
+def wer(errors: list[WordErrors]) -> float | None:
+    """Summed over the clips, divided once."""
+    return sum(errors, WordErrors()).wer
+
+
+def within(wers: Mapping[str, float | None], points: float) -> bool:
+    """Whether word error rates lie within so many percentage points of each other."""
+    known = [value for value in wers.values() if value is not None]
+    return not known or 100 * (max(known) - min(known)) <= points
 
 
 def finish(name: str, options: argparse.Namespace, result: dict[str, Any], *, passed: bool) -> int:

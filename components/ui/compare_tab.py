@@ -101,7 +101,7 @@ class CompareTab:
 
     def _options(self) -> None:
         lanes = self.lab.offered_lanes()
-        with gr.Accordion("Options: reference text, pair, lanes, repeats", open=False, elem_id="options"):
+        with gr.Accordion("Options and reference text", open=False, elem_id="options"):
             with gr.Row():
                 self.reference = gr.Textbox(
                     label="Reference text (optional)",
@@ -252,7 +252,7 @@ class CompareTab:
         as_json = records.comparison_to_json(comparison)
         return {
             self.visit: visit,
-            self.status: markup.message("Done."),
+            self.status: markup.message("Done.", spoken_only=True),
             self.result: markup.result(comparison, rows, note),
             self.charts: gr.Row(visible=bool(rows)),
             self.latency: figures.latency_figure(rows),

@@ -14,7 +14,7 @@ from components.report.theme import lane_colour, lane_label
 from components.report.totals import decoder_share, lanes_of, total_speed_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from components.core.types import Comparison, LaneFailure, LaneRun, ModelInfo, WordErrors
 
@@ -66,11 +66,11 @@ def pair_note(note: str) -> str:
     return f"<p class='pair-note'><strong>About this pair:</strong> {escape(note)}</p>"
 
 
-def message(text: str, *, problem: bool = False) -> str:
-    """A line of status, read out by a screen reader when it changes."""
+def message(text: str, *, problem: bool = False, spoken_only: bool = False) -> str:
+    """A line of status, read out by a screen reader when it changes; for nobody else where the page shows it anyway."""
     if problem:
         return f"<p class='status problem' role='alert'><span aria-hidden='true'>⚠</span> {escape(text)}</p>"
-    return f"<p class='status' role='status'>{escape(text)}</p>"
+    return f"<p class='status{' spoken-only' if spoken_only else ''}' role='status'>{escape(text)}</p>"
 
 
 def empty_state() -> str:
@@ -313,41 +313,37 @@ def json_download(clip_id: str, content: str) -> str:
 
 
 def models_table(infos: Sequence[ModelInfo], note: str) -> str:
-    """Layers, parameters and ratios a lane, and what it really runs with once it is loaded."""
+    """A column a lane: layers, parameters and ratios, and what it really runs with once it is loaded."""
     if not infos:
         return ""
     baseline = next((info for info in infos if info.lane_id == BASELINE_LANE), infos[0])
     head = "".join(
-        f"<th scope='col'>{name}</th>"
-        for name in (
-            "Lane",
-            "Encoder layers",
-            "Decoder layers",
-            "Parameters",
-            "Encoder",
-            "Decoder",
-            "Size ratio",
-            "Decoder ratio",
-            "Device",
-            "dtype",
-            "Attention",
-        )
-    )
-    rows = "".join(
-        f"<tr style='--lane:{lane_colour(info.lane_id)}'><th scope='row'>{_swatch(info.lane_id)}"
-        f"{escape(lane_label(info.lane_id))}<small>{escape(checkpoint_name(info.checkpoint))}</small></th>"
-        f"<td>{info.encoder_layers}</td><td>{info.decoder_layers}</td><td>{info.num_parameters:,}</td>"
-        f"<td>{info.encoder_parameters:,}</td><td>{info.decoder_parameters:,}</td>"
-        f"<td>{100 * info.num_parameters / baseline.num_parameters:.6f} %</td>"
-        f"<td>{100 * info.decoder_parameters / baseline.decoder_parameters:.6f} %</td>"
-        f"<td>{_loaded(info.device)}</td><td>{_loaded(info.dtype)}</td><td>{_loaded(info.attention)}</td></tr>"
+        f"<th scope='col' style='--lane:{lane_colour(info.lane_id)}' data-lane='{escape(info.lane_id)}'>"
+        f"{_swatch(info.lane_id)}{escape(lane_label(info.lane_id))}"
+        f"<small>{escape(checkpoint_name(info.checkpoint))}</small></th>"
         for info in infos
     )
+    rows: dict[str, Callable[[ModelInfo], str]] = {
+        "Encoder layers": lambda info: f"{info.encoder_layers}",
+        "Decoder layers": lambda info: f"{info.decoder_layers}",
+        "Parameters": lambda info: f"{info.num_parameters:,}",
+        "of the encoder": lambda info: f"{info.encoder_parameters:,}",
+        "of the decoder": lambda info: f"{info.decoder_parameters:,}",
+        "Size": lambda info: f"{100 * info.num_parameters / baseline.num_parameters:.6f} %",
+        "Size of the decoder": lambda info: f"{100 * info.decoder_parameters / baseline.decoder_parameters:.6f} %",
+        "Device": lambda info: _loaded(info.device),
+        "dtype": lambda info: _loaded(info.dtype),
+        "Attention": lambda info: _loaded(info.attention),
+    }
+    body = "".join(
+        f"<tr><th scope='row'>{name}</th>{''.join(f'<td>{cell(info)}</td>' for info in infos)}</tr>"
+        for name, cell in rows.items()
+    )
     return (
-        f"<div class='scroll' tabindex='0' role='region' aria-label='Models'><table class='models'><thead><tr>{head}"
-        f"</tr></thead><tbody>{rows}</tbody></table></div>"
-        f"<p class='where'>Counts and ratios (to {escape(lane_label(baseline.lane_id))}) come from the configuration "
-        "alone; device, dtype and attention are what a loaded model really uses.</p>"
+        "<div class='scroll' tabindex='0' role='region' aria-label='Models'><table class='models'><thead><tr>"
+        f"<td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<p class='where'>Sizes are relative to {escape(lane_label(baseline.lane_id))}. They and the counts come from "
+        "the configuration alone; device, dtype and attention are what a loaded model really uses.</p>"
         + (pair_note(note) if note else "")
     )
 
@@ -358,7 +354,7 @@ def _loaded(value: str | None) -> str:
 
 def why_faster() -> str:
     return (
-        "<section><h2>Why fewer decoder layers are faster</h2>"
+        "<section><h3>Why fewer decoder layers are faster</h3>"
         "<p>The encoder reads up to 30 seconds of audio in one pass, and both models have the same one. The decoder "
         "runs once for every token it writes, through all of its layers: each line below is one layer, as long as the "
         "tokens written. The area is the work.</p></section>"

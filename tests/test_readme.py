@@ -22,10 +22,11 @@ CARD_COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "g
 
 def tree_files() -> set[str]:
     """Paths of the files that the architecture's tree names, each folder's in the lines indented under it."""
-    block = next(part for part in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL) if part.startswith("app.py"))
+    block = re.search(r"^```\n(app\.py.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    assert block is not None
     folders: list[str] = []
     files = set()
-    for line in block.splitlines():
+    for line in block[1].splitlines():
         name = line.split()[0]
         depth = (len(line) - len(line.lstrip())) // 2
         folders = folders[:depth]

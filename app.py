@@ -13,7 +13,8 @@ from components.core.settings import Settings
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's own look at its start
+    for client in ("httpx", "httpx2"):  # Gradio's own look at its start, and every request to the hub
+        logging.getLogger(client).setLevel(logging.WARNING)
     try:
         settings = Settings.from_env(os.environ)
     except SettingsError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from components.core.catalog import LANES, PAIRS, get_pair, split_checkpoint
 from components.core.errors import CheckpointError, SettingsError
+from components.core.fitting import check_fit, known_kind
 from components.core.types import Pair
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Settings:
         if (teacher is None) != (student is None) and not reader.mistakes:
             missing = "STUDENT_CHECKPOINT" if student is None else "TEACHER_CHECKPOINT"
             reader.mistakes.append(f"{missing} is not set: a custom pair needs both a teacher and a student.")
+        if teacher and student:
+            reader.fit(teacher, student)
         custom = (CUSTOM_PAIR,) if teacher and student else ()
         known_pairs = (AUTO, *PAIRS, *custom)
         pair = reader.choice("PAIR", known_pairs, CUSTOM_PAIR if custom else AUTO)
@@ -173,3 +176,15 @@ class _Reader:
             self.mistakes.append(f"{name} says {text}, {fault}; give a hub id or the folder of a checkpoint.")
             return None
         return text
+
+    def fit(self, teacher: str, student: str) -> None:
+        """Hold the two against each other as far as can be told without a network; the rest is checked at loading."""
+        try:
+            kinds = [known_kind(split_checkpoint(text)[0]) for text in (teacher, student)]
+        except CheckpointError:
+            return  # a config.json that is no Whisper's: loading says so
+        try:
+            if kinds[0] is not None and kinds[1] is not None:
+                check_fit(kinds[0], kinds[1])
+        except CheckpointError as error:
+            self.mistakes.append(f"TEACHER_CHECKPOINT and STUDENT_CHECKPOINT: {error.message}")

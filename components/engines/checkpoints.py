@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.catalog import checkpoint_name, split_checkpoint
-from components.core.errors import CheckpointError
+from components.core.errors import Cancelled, CheckpointError
+from components.core.fitting import kind_of
 from components.engines.device import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, ProcessorMixin, WhisperConfig
 
+    from components.core.fitting import Kind
     from components.core.types import LaneSpec
     from components.engines.device import Device
 
@@ -42,6 +44,26 @@ def load_config(lane: LaneSpec, token: str | None = None) -> WhisperConfig:
             "Choose a Whisper or Distil-Whisper checkpoint."
         )
     return config
+
+
+def load_kind(lane: LaneSpec, token: str | None = None) -> Kind:
+    """What a teacher and its student must have in common, from the small files of the checkpoint.
+
+    Raises:
+        CheckpointError: see ``load_config``.
+    """
+    from transformers import GenerationConfig
+
+    config = load_config(lane, token)
+    try:
+        multilingual = getattr(
+            GenerationConfig.from_pretrained(lane.checkpoint, **_source(lane, token)), "is_multilingual", None
+        )
+    except OSError:  # there need not be one
+        multilingual = None
+    return kind_of(
+        lane.checkpoint, {"num_mel_bins": config.num_mel_bins, "vocab_size": config.vocab_size}, multilingual
+    )
 
 
 def load_model(lane: LaneSpec, *, dtype: torch.dtype, attention: str, token: str | None = None) -> PreTrainedModel:
@@ -156,7 +178,7 @@ def explained(checkpoint: str) -> Iterator[None]:
     """
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, Cancelled):
         raise
     except Exception as error:
         if is_out_of_memory(error):
@@ -183,6 +205,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _explanation(checkpoint: str, error: BaseException) -> str:
+    import httpx2  # what the hub's client speaks with
     from huggingface_hub import errors as hub
     from safetensors import SafetensorError
 
@@ -194,7 +217,7 @@ def _explanation(checkpoint: str, error: BaseException) -> str:
         return any(isinstance(cause, kinds) for cause in causes)
 
     answers = [cause.response.status_code for cause in causes if isinstance(cause, hub.HfHubHTTPError)]
-    status = answers[0] if answers and not caused_by(hub.EntryNotFoundError) else None
+    status = answers[0] if answers and not caused_by(hub.RemoteEntryNotFoundError) else None
     no_weights = "safetensors" in text and not any(folder.glob("*.safetensors"))
     sentences = (  # the first that applies; the hub's errors derive from each other
         (caused_by(hub.GatedRepoError), "is gated. Accept its terms on the hub, then set HF_TOKEN."),
@@ -206,12 +229,17 @@ def _explanation(checkpoint: str, error: BaseException) -> str:
         (status in {401, 403}, "may not be read with this HF_TOKEN, says the hub. Set one that may."),
         (status == 429, "is refused for now: the hub has had too many requests. Try again in a few minutes."),
         (status is not None, f"cannot be fetched: the hub answers with error {status}. Try again later."),
+        (caused_by(httpx2.TimeoutException, TimeoutError), "is not here yet: the hub is too slow. Try again later."),
         (
-            caused_by(hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, ConnectionError, TimeoutError),
+            "Consistency check failed" in text,
+            "arrived cut off. Try again: what is here is kept, and the rest is fetched.",
+        ),
+        (
+            caused_by(hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, ConnectionError, httpx2.TransportError),
             "is not in the cache, and the hub cannot be reached. Check the connection and try again.",
         ),
         (
-            caused_by(SafetensorError) or "Consistency check failed" in text,
+            caused_by(SafetensorError),
             "has weights that are damaged or cut off. Delete them, then fetch or export them again.",
         ),
         (

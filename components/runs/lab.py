@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any, get_args
 from components.core import catalog
 from components.core.audio import load_audio
 from components.core.errors import Cancelled, CheckpointError, LaneError, WhisperSpaceError
+from components.core.fitting import check_fit
 from components.core.records import read_manifest
-from components.core.types import LongForm
+from components.core.settings import CUSTOM_PAIR
+from components.core.types import BASELINE_LANE, LaneFailure, LongForm
 from components.engines import device as devices
 from components.engines.base import DecodingOptions
+from components.engines.checkpoints import load_kind
 from components.engines.counting import model_info
+from components.engines.hub import fetch
 from components.engines.pool import Pool
 from components.runs.compare import compare
 from components.runs.measure import warm_up
@@ -52,6 +56,7 @@ class Lab:
         self.device = devices.detect()
         self.pool = Pool(settings, self.device)
         self._measuring = threading.Lock()
+        self._custom_pair_fits = False
         self._run = devices.gpu(_gpu_duration_s)(self._compare_clip)
 
     # -- what may be chosen
@@ -123,7 +128,7 @@ class Lab:
 
         Raises:
             AudioError: the audio cannot be used.
-            CheckpointError: the pair is not offered.
+            CheckpointError: the pair is not offered, or its two checkpoints do not fit each other.
             LaneError: a lane is not offered, or ``repeats`` or ``long_form`` is not one of the choices.
             Cancelled: ``cancelled()`` turned true, while waiting or within one token.
         """
@@ -134,6 +139,7 @@ class Lab:
             raise LaneError(
                 f"There is no long form called “{long_form}”. Choose from: {', '.join(get_args(LongForm))}."
             )
+        self._check_fit(pair)
         options = DecodingOptions(self.settings.language, timestamps=timestamps, long_form=long_form)
         return self._compare(
             source,
@@ -153,8 +159,10 @@ class Lab:
         Device, dtype and attention are filled for the lanes that are loaded.
 
         Raises:
-            CheckpointError: the pair is not offered, or a configuration cannot be read.
+            CheckpointError: the pair is not offered, its two checkpoints do not fit each other, or a configuration
+                cannot be read.
         """
+        self._check_fit(pair)
         return tuple(self._model_info(lane) for lane in self.default_lanes(pair))
 
     def benchmark(
@@ -209,6 +217,7 @@ class Lab:
         if not 1 <= repeats <= MAX_REPEATS:
             raise LaneError(f"Repeats must be a whole number from 1 to {MAX_REPEATS}.")
         pair = pair or self.default_pair
+        self._check_fit(pair)
         options = DecodingOptions(self.settings.language)
 
         def compare_item(item: Item, missing: Sequence[LaneSpec], baseline_tokens: int | None) -> Comparison:
@@ -258,13 +267,15 @@ class Lab:
 
         What cannot be loaded is logged here and shown to whoever asks for it.
         """
+        pairs = self.offered_pairs if devices.zero_gpu() else (self.default_pair,)
+        lanes = [lane for pair in pairs for lane in self.default_lanes(pair)]
+        lanes, _ = self._fetch(lanes)  # before the device is held: other pairs are served meanwhile
         with self._alone(None, None):
-            for pair in self.offered_pairs if devices.zero_gpu() else (self.default_pair,):
-                for lane in self.default_lanes(pair):
-                    try:
-                        self._place(lane)
-                    except WhisperSpaceError as error:
-                        logger.warning("%s is not ready: %s", lane.label, error.message)
+            for lane in lanes:
+                try:
+                    self._place(lane)
+                except WhisperSpaceError as error:
+                    logger.warning("%s is not ready: %s", lane.label, error.message)
 
     # -- how
 
@@ -276,21 +287,71 @@ class Lab:
         if spoken := next((row for row in rows if row.text), None):
             warm_up(engine, load_audio(spoken.audio), DecodingOptions(self.settings.language))
 
+    def _fetch(
+        self,
+        lanes: Sequence[LaneSpec],
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> tuple[list[LaneSpec], dict[LaneSpec, str]]:
+        """Have the lanes' files here; those that have them, and for each other one the reason, for a person."""
+        ready, refused = [], {}
+        for lane in lanes:
+            try:
+                if self.pool.loaded(lane) is None:
+                    self._fetch_lane(lane, progress, cancelled)
+                ready.append(lane)
+            except CheckpointError as error:
+                logger.warning("%s cannot be fetched: %s", lane.lane_id, error.message, exc_info=error.__cause__)
+                refused[lane] = error.message
+        return ready, refused
+
+    def _fetch_lane(self, lane: LaneSpec, progress: Progress | None, cancelled: Callable[[], bool] | None) -> None:
+        def tell(fraction: float, size: int) -> None:
+            if progress is not None:
+                progress(fraction, f"Fetching {lane.label} from the hub: {fraction:.0%} of {size / 1e6:,.0f} MB")
+
+        assistant = (catalog.split_checkpoint(lane.assistant),) if lane.assistant else ()
+        for checkpoint, revision in ((lane.checkpoint, lane.revision), *assistant):
+            fetch(checkpoint, revision, self.settings.token, progress=tell, cancelled=cancelled)
+
+    def _check_fit(self, pair: str | None) -> None:
+        """Refuse the pair of the variables where its two checkpoints are of different kinds.
+
+        A checkpoint that cannot be reached is no reason: its lane fails with its own.
+        """
+        if (pair or self.default_pair) != CUSTOM_PAIR or self._custom_pair_fits:
+            return
+        kinds = []
+        for lane in catalog.lane_specs(self.settings.get_pair(CUSTOM_PAIR), (BASELINE_LANE, "distil")):
+            try:
+                kinds.append(load_kind(lane, self.settings.token))
+            except CheckpointError:
+                return
+        check_fit(*kinds)
+        self._custom_pair_fits = True
+
     def _compare(
         self,
         source: AudioSource | None,
         *,
+        lanes: Sequence[LaneSpec],
         clip_id: str | None,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
         **arguments: Any,
     ) -> Comparison:
-        """Wait for the device, read the clip, run. In this order: to decode while another is timed would slow it."""
+        """Fetch, wait for the device, read the clip, run.
+
+        In this order: others may use the device while files arrive; to decode while another is timed would slow it.
+        """
+        lanes, refused = self._fetch(lanes, progress, cancelled)
         with self._alone(progress, cancelled):
             clip = load_audio(source, clip_id=clip_id, max_audio_s=self.settings.max_audio_s)
             # On ZeroGPU the run is in a process of its own, which no callback can reach.
             callbacks: dict[str, Any] = {} if devices.zero_gpu() else {"progress": progress, "cancelled": cancelled}
-            return self._run(clip=clip, **arguments, **callbacks)
+            comparison = self._run(clip=clip, lanes=lanes, **arguments, **callbacks)
+        failures = [LaneFailure(clip.clip_id, lane.lane_id, message) for lane, message in refused.items()]
+        return dataclasses.replace(comparison, failures=(*comparison.failures, *failures))
 
     def _compare_clip(self, *, clip: AudioClip, lanes: Sequence[LaneSpec], **arguments: Any) -> Comparison:
         """What runs on the device: ``runs.compare`` with this pool, and on ZeroGPU in a process of its own."""

@@ -25,8 +25,8 @@ SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "hei
 
 
 @contextmanager
-def running_app(**variables: str) -> Iterator[str]:
-    """Start ``app.py`` on a free port, yield its address once it answers, and end it."""
+def running_app(*, log: list[str] | None = None, **variables: str) -> Iterator[str]:
+    """Start ``app.py`` on a free port, yield its address once it answers, and end it. ``log`` gets what it prints."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -42,7 +42,7 @@ def running_app(**variables: str) -> Iterator[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    lines: list[str] = []
+    lines = [] if log is None else log
     listening = threading.Event()
 
     def read() -> None:

@@ -87,7 +87,7 @@ def answer(kind: type[Exception], status: int) -> Exception:
         (answer(hub.HfHubHTTPError, 500), "error 500"),
         (hub.LocalEntryNotFoundError("offline"), "the hub cannot be reached"),
         (hub.OfflineModeIsEnabled("offline"), "the hub cannot be reached"),
-        (OSError("Consistency check failed: file should be of size 9"), "damaged or cut off"),
+        (OSError("Consistency check failed: file should be of size 9"), "arrived cut off. Try again"),
         (OSError("owner/name does not appear to have a file named model.safetensors."), "no safetensors weights"),
         (ValueError(TOKEN), "cannot be loaded"),
     ],

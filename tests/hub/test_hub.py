@@ -1,0 +1,197 @@
+"""The page against a hub that misbehaves: a sentence for each fault, the offline pair after each, and a retry."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import soundfile
+from huggingface_hub import constants
+
+from components.core.catalog import PAIRS
+from components.core.errors import Cancelled, CheckpointError
+from components.core.types import SAMPLING_RATE
+from components.engines.hub import fetch
+from tests.browser.harness import pair_variables, running_app
+from tests.hub.server import Hub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+TOKEN = "hf_LoopbackSecret"
+CATALOGUE = [pair for pair in PAIRS if pair != "offline"]
+
+
+@pytest.fixture(scope="module")
+def hub(tiny_teacher: Path, tiny_student: Path) -> Hub:
+    pairs = [PAIRS[pair] for pair in CATALOGUE]
+    return Hub({pair.teacher: tiny_teacher for pair in pairs} | {pair.student: tiny_student for pair in pairs})
+
+
+@pytest.fixture(scope="module")
+def log() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def clip_file(speechlike_clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("audio") / "clip.wav"
+    soundfile.write(path, speechlike_clip.samples, SAMPLING_RATE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def start(log: list[str], tiny_teacher, tiny_student, tmp_path_factory) -> Callable:
+    """Start the app on a hub, with the catalogue and a pair of folders, and nothing in its cache."""
+
+    @contextmanager
+    def start(endpoint: str, **variables: str) -> Iterator[httpx.Client]:
+        usual = pair_variables(tiny_teacher, tiny_student) | {
+            "PAIRS": ",".join(("custom", *CATALOGUE)),
+            "HF_ENDPOINT": endpoint,
+            "HF_HOME": str(tmp_path_factory.mktemp("cache")),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "1",
+            "HF_TOKEN": TOKEN,
+        }
+        with (
+            running_app(log=log, **(usual | variables)) as url,
+            httpx.Client(base_url=f"{url}/gradio_api", timeout=120) as client,
+        ):
+            yield client
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def api(hub: Hub, start: Callable) -> Iterator[httpx.Client]:
+    with hub.serving() as endpoint, start(endpoint) as client:
+        yield client
+
+
+def compared(api: httpx.Client, clip: Path, pair: str, *lanes: str) -> dict:
+    (file,) = api.post("/upload", files={"files": (clip.name, clip.read_bytes())}).raise_for_status().json()
+    body = {"audio": {"path": file, "meta": {"_type": "gradio.FileData"}}, "pair": pair, "lanes": list(lanes)}
+    event_id = api.post("/call/v2/compare", json=body).raise_for_status().json()["event_id"]
+    answer = api.get(f"/call/compare/{event_id}").text
+    assert TOKEN not in answer
+    *_, event, data = [line for line in answer.splitlines() if line]
+    assert event == "event: complete", answer
+    (result,) = json.loads(data.removeprefix("data: "))
+    return result
+
+
+def ran(result: dict) -> list[str]:
+    assert result["failures"] == []
+    assert all(run["text"] for run in result["runs"])
+    return [run["lane_id"] for run in result["runs"]]
+
+
+FAULTS = [  # another checkpoint of the catalogue for each, since one that has been fetched asks the hub no more
+    ("gated", "large-v2", "whisper", "is gated. Accept its terms on the hub, then set HF_TOKEN."),
+    ("missing", "large-v2", "distil", "is neither a folder here nor a checkpoint on the hub."),
+    ("bad token", "large-v3", "whisper", "may not be read with this HF_TOKEN"),
+    ("busy", "large-v3", "distil", "Try again in a few minutes."),
+    ("broken", "large-v3.5", "distil", "the hub answers with error 500. Try again later."),
+    ("slow", "medium.en", "whisper", "the hub is too slow. Try again later."),
+    ("truncated", "medium.en", "distil", "arrived cut off. Try again"),
+    ("altered", "small.en", "whisper", "arrived damaged"),
+    ("pickles", "small.en", "distil", "has no safetensors weights. Pickles are refused"),
+]
+
+
+@pytest.mark.parametrize("case", FAULTS, ids=[case[0] for case in FAULTS])
+def test_a_fault_has_its_sentence_and_the_page_serves_on(hub, api, clip_file, case):
+    fault, pair, lane, sentence = case
+    checkpoint = PAIRS[pair].teacher if lane == "whisper" else PAIRS[pair].student
+    hub.faults[checkpoint] = fault
+    hub.hurry.clear()
+    result = compared(api, clip_file, pair, lane)
+    assert result["runs"] == []
+    (failure,) = result["failures"]
+    assert failure["lane_id"] == lane
+    assert failure["message"].startswith(f"{checkpoint} ")
+    assert sentence in failure["message"]
+    assert ran(compared(api, clip_file, "custom")) == ["whisper", "distil"]
+    del hub.faults[checkpoint]
+    hub.hurry.set()
+    assert ran(compared(api, clip_file, pair, lane)) == [lane]
+
+
+def test_a_checkpoint_that_is_here_needs_no_hub(hub, api, clip_file):
+    """Follows the test above, which fetched it."""
+    hub.faults[PAIRS["large-v2"].teacher] = "broken"
+    assert ran(compared(api, clip_file, "large-v2", "whisper")) == ["whisper"]
+    hub.faults.clear()
+
+
+def test_the_token_is_sent_and_never_shown(hub, api, log):
+    assert all(sent == f"Bearer {TOKEN}" for requests in hub.authorizations.values() for sent in requests)
+    assert len(hub.authorizations) == len(hub.repositories)
+    page = api.get(str(api.base_url).removesuffix("gradio_api/")).text
+    assert TOKEN not in page + api.get("/info").text + "".join(log)
+    assert any("cannot be fetched" in line for line in log), "the log of the app was read"
+
+
+def test_the_page_serves_while_its_own_pair_is_still_being_fetched(hub, start, clip_file):
+    """As on a Space that starts with a large pair: visitors use the pair that is here meanwhile."""
+    waiting = Hub(hub.repositories)
+    waiting.faults[PAIRS["small.en"].teacher] = "slow"
+    with waiting.serving() as endpoint, start(endpoint, PAIR="small.en", HF_HUB_DOWNLOAD_TIMEOUT="60") as api:
+        assert ran(compared(api, clip_file, "custom")) == ["whisper", "distil"]
+        assert not waiting.hurry.is_set()
+        waiting.hurry.set()
+        assert ran(compared(api, clip_file, "small.en")) == ["whisper", "distil"]
+
+
+@pytest.fixture
+def here(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """This process has the hub as its own, and an empty cache."""
+    hub.hurry.clear()
+    with hub.serving() as endpoint:
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield
+
+
+STUDENT = PAIRS["small.en"].student
+
+
+def test_a_download_tells_how_far_it_is(here, tiny_student):
+    told = []
+    fetch(STUDENT, None, progress=lambda fraction, size: told.append((fraction, size)))
+    fractions, sizes = zip(*told, strict=True)
+    assert fractions[-1] == 1.0
+    assert sizes[-1] >= (tiny_student / "model.safetensors").stat().st_size
+
+
+def test_a_download_is_cancelled_and_goes_on_later(here):
+    with pytest.raises(Cancelled):
+        fetch(STUDENT, None, cancelled=lambda: True)
+    fetch(STUDENT, None)
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("unreachable", "is not in the cache, and the hub cannot be reached. Check the connection and try again."),
+        ("no revision", "has no such revision. Check what follows the @."),
+        ("private", "If it is private, set HF_TOKEN."),
+    ],
+)
+def test_faults_that_come_before_a_download(here, hub, fault, sentence):
+    hub.faults[STUDENT] = fault
+    with pytest.raises(CheckpointError) as caught:
+        fetch(STUDENT, None)
+    assert caught.value.message.startswith(f"{STUDENT} ")
+    assert sentence in caught.value.message
+    del hub.faults[STUDENT]
+    fetch(STUDENT, None)

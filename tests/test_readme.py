@@ -7,6 +7,10 @@ from pathlib import Path
 
 from huggingface_hub import metadata_load
 
+from components.core.catalog import PAIRS
+from components.core.settings import ACCELERATED_PAIR
+from components.engines.hub import FILES
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -46,6 +50,16 @@ def test_the_card_has_only_keys_that_spaces_know():
     assert len(card["short_description"]) <= 60
     assert (ROOT / card["app_file"]).is_file()
     assert card["python_version"] == "3.12"
+
+
+def test_the_card_preloads_the_default_pair_and_only_what_loading_reads():
+    card = metadata_load(ROOT / "README.md")
+    preloaded = dict(line.split() for line in card["preload_from_hub"])
+    pair = PAIRS[ACCELERATED_PAIR]
+    assert set(preloaded) == {pair.teacher, pair.student} == set(card["models"])
+    for files in preloaded.values():
+        assert {"config.json", "model.safetensors"} <= set(files.split(",")) <= set(FILES)
+    assert re.fullmatch(r"\d+[mh]", card["startup_duration_timeout"])
 
 
 def test_the_cards_gradio_is_the_one_installed():

@@ -52,6 +52,8 @@ def build(lab: Lab) -> gr.Blocks:
                 benchmark = BenchmarkTab(lab)
             with gr.Tab("Models", id="models"):
                 models = ModelsTab(lab)
+        if gr.utils.get_space():  # elsewhere it would do nothing
+            gr.DuplicateButton("Duplicate this Space with other checkpoints", size="sm", elem_id="duplicate", scale=0)
         finished = compare.connect(cancellations)
         benchmark.connect(cancellations)
         models.connect(compare.pair)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from components.core.settings import Settings
-from components.engines.pool import Pool
+from components.engines.pool import BACKENDS, Pool
 from components.runs.lab import Lab
 
 if TYPE_CHECKING:
@@ -62,3 +62,10 @@ def _watch(engine: Engine, lane: LaneSpec, before: Callable[..., None]) -> None:
         return transcribe(clip, *arguments, **options)
 
     engine.transcribe = watched
+
+
+@pytest.fixture
+def trivial_lab(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A lab whose every lane is an engine with next to nothing to do."""
+    monkeypatch.setitem(BACKENDS, "whisper", "tests.runs.trivial:TrivialEngine")
+    return Lab(settings)

@@ -1,0 +1,74 @@
+"""A real engine with next to nothing to do: what is left is what the pipeline costs."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from components.core.types import ModelInfo, Segment, Transcript
+from components.engines.base import EngineOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from components.core.settings import Settings
+    from components.core.types import AudioClip, LaneSpec
+    from components.engines.base import DecodingOptions, Stopwatch
+    from components.engines.device import Device
+
+WORDS = ("red", "green", "blue", "house", "river", "stone", "cloud", "bread", "paper", "glass")
+
+
+class TrivialEngine:
+    """Writes words that the samples decide, the same every time; the student leaves one out now and then."""
+
+    runtime = "eager"
+    runtime_note = ""
+
+    def __init__(self, lane: LaneSpec, settings: Settings, device: Device, *_: object) -> None:
+        self.info = ModelInfo(lane.lane_id, lane.checkpoint, 1, 1, 1, 1, 1, "float32", device.kind, "none")
+
+    def transcribe(
+        self,
+        clip: AudioClip,
+        options: DecodingOptions,
+        stopwatch: Stopwatch,
+        *,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> EngineOutput:
+        stopwatch.start("features")
+        chance = zlib.crc32(clip.samples.tobytes())
+        stopwatch.stop("features")
+        stopwatch.start("generation")
+        stopwatch.start("encoder")
+        words = [WORDS[(chance >> shift) % 10] for shift in range(0, 30, 3)]
+        stopwatch.stop("encoder")
+        if self.info.lane_id == "distil":
+            words = words[chance % 3 :]
+        text = " ".join(words)
+        stopwatch.stop("generation")
+        return EngineOutput(Transcript(text, (Segment(0.0, 1.0, text),), "en"), len(words) + 1)
+
+    def synchronize(self) -> None: ...
+
+    def reset_peak_memory(self) -> None: ...
+
+    def peak_memory_bytes(self) -> int | None:
+        return None
+
+    def unload(self) -> None: ...
+
+
+def without_times(row: dict) -> dict:
+    """A row's JSON without what depends on the clock."""
+    return {key: value for key, value in row.items() if not key.endswith("_time_s") and key not in {"rtfx", "repeats"}}
+
+
+if __name__ == "__main__":  # the command line, with this engine behind every lane
+    import sys
+
+    from components.engines import pool
+    from components.runs.__main__ import main
+
+    pool.BACKENDS["whisper"] = "tests.runs.trivial:TrivialEngine"
+    sys.exit(main())

@@ -7,6 +7,7 @@ plotly.js 3, so nothing that is new in plotly.js 4 is used.
 from __future__ import annotations
 
 from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from components.core.types import LaneRun, ModelInfo
 
 HEIGHT_PX = 340
+LEGEND_ROW_PX = 19
+"""A legend above the plot takes this much for each entry on a phone; beyond three, figures grow by it."""
+LABEL_LENGTH = 14
+"""Characters of a lane's name before it is broken, so that it fits beside a bar on a phone."""
 MAX_TOKENS = 448
 """Whisper's longest decoder sequence, prompt included."""
 
@@ -64,6 +69,10 @@ def styled(figure: go.Figure, *, x: str, y: str, height: int = HEIGHT_PX) -> go.
     return figure
 
 
+def _height(entries: int) -> int:
+    return HEIGHT_PX + LEGEND_ROW_PX * max(0, entries - 3)
+
+
 def _bar(lane_id: str, part: str = "") -> dict[str, object]:
     """Name, colour and pattern of a lane's bar; ``part`` is ``encoder``, ``decoder`` or nothing."""
     marker: dict[str, object] = {"color": lane_colour(lane_id)}
@@ -79,10 +88,15 @@ def _bar(lane_id: str, part: str = "") -> dict[str, object]:
 
 
 def _part_legend(figure: go.Figure) -> None:
-    """Two entries whose bars have no height: hatched is the encoder, solid the decoder."""
-    place = {"x": figure.data[0].x[:1], "offsetgroup": figure.data[0].offsetgroup} if figure.data else {}
+    """Two entries whose bars have no length: hatched is the encoder, solid the decoder."""
+    place: dict[str, object] = {"x": [None], "y": [None]}
+    if figure.data:
+        first = figure.data[0]
+        across = first.orientation == "h"
+        place = {"x": [None] if across else first.x[:1], "y": first.y[:1] if across else [None]}
+        place |= {"orientation": first.orientation, "offsetgroup": first.offsetgroup}
     for part, marker in (("encoder", {"color": INK, "pattern": ENCODER_PATTERN}), ("decoder", {"color": INK})):
-        figure.add_bar(y=[None], name=part, marker=marker, hoverinfo="skip", **place)
+        figure.add_bar(name=part, marker=marker, hoverinfo="skip", **place)
 
 
 def latency_figure(rows: Sequence[LaneRun]) -> go.Figure:
@@ -103,7 +117,7 @@ def latency_figure(rows: Sequence[LaneRun]) -> go.Figure:
             )
     _part_legend(figure)
     figure.update_layout(barmode="stack")
-    styled(figure, x="Sample (number)", y="Latency (seconds)")
+    styled(figure, x="Sample (number)", y="Latency (seconds)", height=_height(len(lanes_of(rows))))
     figure.update_xaxes(type="category", showgrid=False)
     return figure.update_yaxes(rangemode="tozero")
 
@@ -117,58 +131,62 @@ def speed_up_figure(rows: Sequence[LaneRun]) -> go.Figure:
     figure = go.Figure()
     for lane_id in lanes:
         ratios = speed_ups(rows, lane_id)
+        total = total_speed_up(rows, lane_id)
+        bar = _bar(lane_id)
+        if total is not None:
+            bar["name"] = f"{bar['name']}, total {total:.2f}× (dotted)"
+            figure.add_hline(y=total, line={"color": lane_colour(lane_id), "width": 2, "dash": "dot"})
         figure.add_bar(
             x=numbers,
             y=ratios,
             customdata=clips,
-            text=[f"{ratio:.2f}×" if ratio else "" for ratio in ratios] if len(numbers) <= 8 else None,
+            text=[f"{ratio:.2f}×" if ratio else "" for ratio in ratios] if len(lanes) * len(numbers) <= 8 else None,
             textposition="inside",
             insidetextanchor="start",
             textangle=0,
             textfont={"color": "#000000"},  # at least 4.5:1 on every lane's colour, which white is not
             hovertemplate="%{customdata[0]}<br>%{y:.2f}×<extra>" + escape(lane_label(lane_id)) + "</extra>",
-            **_bar(lane_id),
+            **bar,
         )
-        if (total := total_speed_up(rows, lane_id)) is not None:
-            name = f"{lane_label(lane_id)} total {total:.2f}×"
-            figure.add_hline(
-                y=total,
-                line={"color": lane_colour(lane_id), "width": 2, "dash": "dot"},
-                name=escape(name),
-                showlegend=True,
-            )
     figure.add_hline(
-        y=1, line={"color": INK, "width": 2, "dash": "dash"}, name=f"{lane_label(BASELINE_LANE)} (1×)", showlegend=True
+        y=1,
+        line={"color": INK, "width": 2, "dash": "dash"},
+        name=f"{lane_label(BASELINE_LANE)} (dashed)",
+        showlegend=True,
     )
     figure.update_layout(barmode="group", showlegend=True)
-    styled(figure, x="Sample (number)", y="Speed-up (times)")
+    styled(figure, x="Sample (number)", y="Speed-up (times)", height=_height(len(lanes)))
     figure.update_xaxes(type="category", showgrid=False)
     highest = max([1.0, *(ratio for lane_id in lanes for ratio in speed_ups(rows, lane_id) if ratio)])
     return figure.update_yaxes(range=[0, highest * 1.08])
 
 
 def parameters_figure(infos: Sequence[ModelInfo]) -> go.Figure:
-    """Millions of parameters a lane, encoder and decoder stacked, with the total above."""
+    """Millions of parameters: one line a lane, encoder and decoder stacked, the total at its end."""
     figure = go.Figure()
     for info in infos:
-        label = escape(lane_label(info.lane_id))
+        label = "<br>".join(escape(line) for line in wrap(lane_label(info.lane_id), LABEL_LENGTH))
         for part, count in (("encoder", info.encoder_parameters), ("decoder", info.decoder_parameters)):
             bar = _bar(info.lane_id, part) | {"offsetgroup": None, "showlegend": False}
             figure.add_bar(
-                x=[label],
-                y=[count / 1e6],
+                x=[count / 1e6],
+                y=[label],
+                orientation="h",
                 customdata=[[f"{count:,}"]],
                 hovertemplate=f"{part}: %{{customdata[0]}} parameters<extra>{label}</extra>",
                 **bar,
             )
-        height = (info.encoder_parameters + info.decoder_parameters) / 1e6
-        text = f"{_millions(info.num_parameters)} M"
-        figure.add_annotation(x=label, y=height, text=text, showarrow=False, yshift=10)
+        length = (info.encoder_parameters + info.decoder_parameters) / 1e6
+        text = f" {_millions(info.num_parameters)} M"
+        figure.add_annotation(x=length, y=label, text=text, showarrow=False, xanchor="left")
     _part_legend(figure)
     figure.update_layout(barmode="stack", showlegend=True)
-    styled(figure, x="Lane", y="Parameters (millions)")
-    figure.update_xaxes(showgrid=False)
-    return figure.update_yaxes(range=[0, 1.12 * max((info.num_parameters / 1e6 for info in infos), default=1.0)])
+    styled(figure, x="Parameters (millions)", y="Lane", height=_height(len(infos)))
+    figure.update_yaxes(showgrid=False, autorange="reversed")
+    # Room for the totals at the ends of the bars.
+    return figure.update_xaxes(
+        range=[0, 1.35 * max((info.num_parameters / 1e6 for info in infos), default=1.0)], nticks=5
+    )
 
 
 def _millions(count: int) -> str:

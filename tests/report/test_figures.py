@@ -8,7 +8,7 @@ from components.report.theme import COLOURS, lane_colour
 
 def traces(figure):
     """Bars that carry figures, the two legend entries left out."""
-    return [trace for trace in figure.data if trace.type == "bar" and any(value is not None for value in trace.y)]
+    return [bar for bar in figure.data if None not in (*(bar.x or [None])[:1], *(bar.y or [None])[:1])]
 
 
 def test_latency_stacks_decoder_on_encoder_in_one_group_a_sample(rows):
@@ -31,8 +31,9 @@ def test_speed_up_has_a_line_at_one_and_the_total(rows):
     (bars,) = traces(figure)
     assert list(bars.y) == [pytest.approx(4), pytest.approx(2), None]
     total, baseline = figure.layout.shapes
-    assert (baseline.y0, baseline.name) == (1, "Whisper (1×)")
-    assert (total.y0, total.name) == (pytest.approx(1.2 / 0.4), "Distil-Whisper total 3.00×")
+    assert (baseline.y0, baseline.name) == (1, "Whisper (dashed)")
+    assert total.y0 == pytest.approx(1.2 / 0.4)
+    assert bars.name == "Distil-Whisper, total 3.00× (dotted)"
 
 
 def test_speed_up_without_the_baseline_draws_no_bar_and_no_total(make_run):
@@ -43,9 +44,9 @@ def test_speed_up_without_the_baseline_draws_no_bar_and_no_total(make_run):
 
 def test_parameters_in_millions(infos):
     figure = figures.parameters_figure(infos)
-    heights = [trace.y[0] for trace in traces(figure)]
-    assert heights == pytest.approx([636.78464, 906.52032, 636.78464, 119.43552])
-    assert [note.text for note in figure.layout.annotations] == ["1,543 M", "756 M"]
+    lengths = [trace.x[0] for trace in traces(figure)]
+    assert lengths == pytest.approx([636.78464, 906.52032, 636.78464, 119.43552])
+    assert [note.text for note in figure.layout.annotations] == [" 1,543 M", " 756 M"]
 
 
 @pytest.mark.parametrize(("tokens", "teacher", "student"), [(128, "4,096", "256"), (1, "32", "2")])

@@ -40,7 +40,7 @@ class Tokens:
         engine._generate = kept
 
 
-def main() -> int:
+def main() -> int:  # noqa: C901 - a straight line of steps
     parser = common.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()

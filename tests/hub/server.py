@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMIT = "c0ffee" * 6 + "c0ff"
-"""The only revision of every repository."""
+"""The revision of every repository, once its weights are safetensors: a commit never changes what it holds."""
+
+COMMIT_BEFORE = "decade" * 6 + "deca"
 
 ADDRESSES = r"/(?:api/models/(?P<listed>[^/]+/[^/]+)(?P<call>/.*)?|(?P<held>[^/]+/[^/]+)/resolve/[^/]+/(?P<file>.+))"
 """Of a repository's description and listing, and of its files."""
@@ -56,6 +58,9 @@ class Hub:
             server.shutdown()
             server.server_close()
             thread.join()
+
+    def commit(self, repository: str) -> str:
+        return COMMIT_BEFORE if self.faults.get(repository) == "pickles" else COMMIT
 
     def files(self, repository: str) -> dict[str, Path]:
         """What a repository lists; with ``pickles`` its weights go by a pickle's name."""
@@ -107,7 +112,11 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             files = self.hub.files(repository)
             listing = "/tree/" in (match["call"] or "")
-            self._json([_entry(name, path) for name, path in files.items()] if listing else _info(repository, files))
+            self._json(
+                [_entry(name, path) for name, path in files.items()]
+                if listing
+                else _info(repository, self.hub.commit(repository), files)
+            )
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         self.send_response(status)
@@ -130,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path is None:
             self.send_response(404)
             self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Repo-Commit", self.hub.commit(repository))
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -144,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[: len(content) // 2]
         self.send_response(206 if start else 200)
         self.send_header("ETag", f'"{tag}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.hub.commit(repository))
         self.send_header("Accept-Ranges", "bytes")
         if start:
             self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
@@ -176,9 +185,9 @@ def _entry(name: str, path: Path) -> dict[str, object]:
     return entry
 
 
-def _info(repository: str, files: dict[str, Path]) -> dict[str, object]:
+def _info(repository: str, commit: str, files: dict[str, Path]) -> dict[str, object]:
     siblings = [{"rfilename": name} for name in files]
-    return {"_id": "0" * 24, "id": repository, "modelId": repository, "sha": COMMIT, "private": False, "tags": []} | {
+    return {"_id": "0" * 24, "id": repository, "modelId": repository, "sha": commit, "private": False, "tags": []} | {
         "siblings": siblings,
         "downloads": 0,
         "likes": 0,

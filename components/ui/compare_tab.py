@@ -167,9 +167,21 @@ class CompareTab:
                 self.json = gr.JSON(show_label=False, elem_id="json", max_height=420)
             with gr.Accordion("Repeat this run from a script", open=False):
                 self.python = gr.Code(
-                    language="python", label="Python", elem_id="python", interactive=False, wrap_lines=True
+                    language="python",
+                    label="Python",
+                    elem_id="python",
+                    interactive=False,
+                    wrap_lines=True,
+                    show_line_numbers=False,
                 )
-                self.curl = gr.Code(language="shell", label="curl", elem_id="curl", interactive=False, wrap_lines=True)
+                self.curl = gr.Code(
+                    language="shell",
+                    label="curl",
+                    elem_id="curl",
+                    interactive=False,
+                    wrap_lines=True,
+                    show_line_numbers=False,
+                )
             self.forget = gr.Button("Forget this visit's samples", size="sm", elem_id="forget", scale=0)
 
     def connect(self, cancellations: Cancellations) -> Any:

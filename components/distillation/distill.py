@@ -41,7 +41,7 @@ ALPHA_PL = 1.0
 WER_THRESHOLD = 0.10
 STUDENT_LAYERS = 2
 
-STAGE = Stage("distil", 160, size=8, most=0, layers=STUDENT_LAYERS, ctc=0.0, ce=ALPHA_PL, learning_rate=5e-4, decay=130)
+STAGE = Stage("distil", 200, size=8, most=0, layers=STUDENT_LAYERS, ctc=0.0, ce=ALPHA_PL, learning_rate=5e-4, decay=170)
 
 
 def load_teacher(checkpoint: str) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:

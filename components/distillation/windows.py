@@ -35,6 +35,9 @@ IGNORED = -100
 ZEROS_SHARE = 0.25
 """Of the padded windows: how many are padded as Transformers pads the last window of long audio."""
 
+FEW_SHARE, FEW = 0.7, (1, 1, 1, 2, 2, 3, 4, 6)
+"""Most clips are short: how many full windows hold a few utterances and silence, and how many those are."""
+
 SORTED_BATCHES = 4
 """Short windows are sorted by length within this many batches, to pad little."""
 
@@ -97,7 +100,7 @@ def short_windows(utterances: Sequence[Utterance], rng: random.Random, count: in
 
 
 def full_window(utterances: Sequence[Utterance], rng: random.Random) -> Window:
-    """A 30 s window: silence or noise alone (one in 16), a few sentences (one in two), or as many as it holds.
+    """A 30 s window: silence or noise alone (one in 16), a few sentences, or as many as it holds.
 
     A full one ends in a sentence that is cut off, as sequential long-form decoding will meet it.
     """
@@ -107,8 +110,8 @@ def full_window(utterances: Sequence[Utterance], rng: random.Random) -> Window:
         noise = np.random.default_rng(rng.getrandbits(32))
         samples = level * 0.3 * coloured_noise(size, rng.choice((0.0, 0.5, 1.0)), noise)
         return Window(np.clip(samples, -1, 1).astype(np.float32), ())
-    few = rng.random() < 0.5
-    chosen = rng.choices(utterances, k=rng.randint(1, 6) if few else 20)
+    few = rng.random() < FEW_SHARE
+    chosen = rng.choices(utterances, k=rng.choice(FEW) if few else 20)
     window = _joined(chosen, rng)
     kept = tuple(s for s in window.segments if s[1] < WINDOW_S - 0.1)
     cut = next((s[0] for s in window.segments if s[1] >= WINDOW_S - 0.1), None)

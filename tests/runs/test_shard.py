@@ -1,8 +1,12 @@
-"""What several processes leave behind is one file of rows in the end."""
+"""One process and two, by accelerate on the CPU: the same rows and the same word errors."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,9 @@ import soundfile
 
 from components.runs.shard import ALONE, join
 from tests.runs.trivial import without_times
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 600
 
 
 def rows(output):
@@ -45,4 +52,33 @@ def test_parts_that_a_kill_left_are_gathered(trivial_lab, manifest, tmp_path):
     (tmp_path / "runs.jsonl.part-2").write_text(header[:30])
     trivial_lab.benchmark(manifest, output, resume=True)
     assert rows(output) == whole
+    assert not list(tmp_path.glob("*.part-*"))
+
+
+def test_one_process_and_two(trivial_lab, manifest, tmp_path, environ):
+    one = trivial_lab.benchmark(manifest, tmp_path / "one.jsonl")
+    two = tmp_path / "two.jsonl"
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",  # on a CPU --cpu starts a single process; this one starts as many as were asked for
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    command += ["-m", "tests.runs.trivial", "benchmark", "--manifest", str(manifest), "--output", str(two), "--json"]
+    variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    ran = subprocess.run(
+        command, cwd=ROOT, env=variables | environ, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert rows(two) == rows(tmp_path / "one.jsonl")
+    result = json.loads(ran.stdout.splitlines()[-1])
+    assert result["processes"] == 2
+    assert "2 processes shared the clips" in result["warnings"][0]
+    for lane, totals in one.summary["lanes"].items():
+        assert result["lanes"][lane]["word_errors"] == totals["word_errors"]
     assert not list(tmp_path.glob("*.part-*"))

@@ -17,7 +17,7 @@ WHAT = {
 }
 SETS = {
     "test": "`test` split: unseen sentences and voices",
-    "examples": "the shipped clips, evaluated once",
+    "examples": "the shipped clips",
     "open": "open English text, by the test voices",
 }
 
@@ -72,7 +72,7 @@ def _data(figures: Mapping[str, Mapping]) -> list[str]:
         "",
         f"- Synthetic speech only: {trained.get('hours', '?')} hours, {trained.get('clips', '?')} sentences,",
         "  a fifth of them words in no order. No recording of a person, and no text of anybody else.",
-        f"- Voices heard in training: {'; '.join(voices)}; in seven English accents of espeak-ng.",
+        f"- Voices heard in training: {'; '.join(voices)}; in five English accents of espeak-ng.",
         f"- Voices kept for testing, which speak the shipped clips too: {'; '.join(tested)}.",
         "- Room, narrow band, noise and gain drawn for each clip. No training sentence shares five words in a row with",
         "  a shipped clip.",

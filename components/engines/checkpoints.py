@@ -6,6 +6,8 @@ Weights are read from safetensors alone, since a pickle can run code; no code fr
 from __future__ import annotations
 
 import contextlib
+import importlib
+import threading
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,32 @@ if TYPE_CHECKING:
     from components.core.fitting import Kind
     from components.core.types import LaneSpec
     from components.engines.device import Device
+
+
+_importing = threading.Lock()
+
+LAZY_NAMES = (
+    "AutoConfig",
+    "AutoModelForSpeechSeq2Seq",
+    "AutoProcessor",
+    "GenerationConfig",
+    "WhisperConfig",
+    "WhisperForConditionalGeneration",
+)
+"""What the engines import of Transformers inside functions."""
+
+
+def load_libraries() -> None:
+    """Import what the engines need, in one thread at a time.
+
+    Transformers resolves its names when they are first asked for. Where two threads ask at once, the one that places
+    models and a first visitor's, one of them can find a name missing.
+    """
+    with _importing:
+        transformers = importlib.import_module("transformers")
+        for name in LAZY_NAMES:
+            getattr(transformers, name)
+        importlib.import_module("components.engines.whisper")
 
 
 def load_config(lane: LaneSpec, token: str | None = None) -> WhisperConfig:

@@ -18,7 +18,7 @@ from components.core.settings import CUSTOM_PAIR
 from components.core.types import BASELINE_LANE, LaneFailure, LongForm
 from components.engines import device as devices
 from components.engines.base import DecodingOptions
-from components.engines.checkpoints import load_kind
+from components.engines.checkpoints import load_kind, load_libraries
 from components.engines.counting import model_info
 from components.engines.hub import fetch
 from components.engines.pool import Pool
@@ -253,6 +253,7 @@ class Lab:
 
     def stamp(self, pair: str | None = None) -> dict[str, str]:
         """What a figure holds for: pair, device, dtype, attention and runtime, as used or as they will be tried."""
+        load_libraries()
         first = self.default_lanes(pair)[0]
         engine = self.pool.loaded(first)
         return {
@@ -267,6 +268,7 @@ class Lab:
 
         What cannot be loaded is logged here and shown to whoever asks for it.
         """
+        load_libraries()
         pairs = self.offered_pairs if devices.zero_gpu() else (self.default_pair,)
         lanes = [lane for pair in pairs for lane in self.default_lanes(pair)]
         lanes, _ = self._fetch(lanes)  # before the device is held: other pairs are served meanwhile
@@ -319,6 +321,7 @@ class Lab:
 
         A checkpoint that cannot be reached is no reason: its lane fails with its own.
         """
+        load_libraries()
         if (pair or self.default_pair) != CUSTOM_PAIR or self._custom_pair_fits:
             return
         kinds = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -106,3 +108,15 @@ def test_what_the_hub_says(cause, sentence, wrapped):
 def test_memory_that_runs_out_is_not_the_checkpoints_fault():
     with pytest.raises(MemoryError), explained("owner/name"):
         raise MemoryError
+
+
+def test_two_threads_may_load_the_libraries_at_once():
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from components.engines.checkpoints import load_libraries\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    done = [pool.submit(load_libraries) for _ in range(4)]\n"
+        "    print(all(future.result() is None for future in done))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "True"

@@ -51,7 +51,7 @@ def main() -> int:
 
     teacher, student = common.lanes(options)
     twins = (teacher, replace(student, checkpoint=teacher.checkpoint, revision=teacher.revision))
-    clip = common.speech_clip(options)
+    clip = common.speech_clip(options, 2.0, 6.0)  # one window, so that the delay is added once
     recovered: dict[str, dict[str, float]] = {}
     for part in FIELDS:
         comparison = compare(

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 LOG_EVERY = 50
 
 
+def training_device() -> torch.device:
+    """The accelerator where there is one, else the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
 @dataclass(frozen=True)
 class Stage:
     """One leg of a training: its length, its windows, its losses and its learning rate.
@@ -30,10 +35,10 @@ class Stage:
     ``size`` short windows a batch of at most ``most`` utterances each. ``full`` is the share of batches of 30 s
     windows, a quarter as many, that the stage ends with; it rises from 0. ``shifted`` is the share of short batches
     that stand at a random offset among the encoder's positions; ``timed`` asks for timestamps in half of the windows,
-    and ``fresh_times`` starts their embeddings anew; they weigh ``times`` as
-    much as words. ``layers`` decoder layers, 0 for none. The loss is ``ctc`` times
-    the CTC loss plus ``ce`` times the decoder's cross-entropy. The learning rate rises over ``warmup`` steps, stays,
-    and falls to ``final`` times its height along a cosine over the last ``decay`` steps.
+    and ``fresh_times`` starts their embeddings anew; they weigh ``times`` as much as words. ``warped`` is the share of
+    windows with a stretched frequency axis. ``layers`` decoder layers, 0 for none. The loss is ``ctc`` times the CTC
+    loss plus ``ce`` times the decoder's cross-entropy. The learning rate rises over ``warmup`` steps, stays, and falls
+    to ``final`` times its height along a cosine over the last ``decay`` steps.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Stage:
     timed: bool = False
     fresh_times: bool = False
     times: float = 1.0
+    warped: float = 0.0
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,12 @@ ZEROS_SHARE = 0.25
 
 FEW_SHARE, FEW = 0.7, (1, 1, 1, 2, 2, 3, 4, 6)
 """Most clips are short: how many full windows hold a few utterances and silence, and how many those are."""
+
+TIME_GRID = 5
+"""Timestamps are taught to this many of their steps of 20 ms: fewer times to tell apart, each seen more often."""
+
+WARPS = tuple(round(0.84 + 0.02 * k, 2) for k in range(18))
+"""Factors by which the frequency axis is stretched, for shorter and longer vocal tracts."""
 
 SORTED_BATCHES = 4
 """Short windows are sorted by length within this many batches, to pad little."""
@@ -80,6 +87,16 @@ class Batch:
     character_lengths: torch.Tensor
     texts: tuple[str, ...]
     offset: int = 0
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on a device."""
+        return replace(
+            self,
+            features=self.features.to(device),
+            decoder_input_ids=self.decoder_input_ids.to(device),
+            labels=self.labels.to(device),
+            characters=self.characters.to(device),
+        )
 
 
 def load_utterances(manifests: Sequence[Path]) -> list[Utterance]:
@@ -173,7 +190,7 @@ class Batches:
                 longest = max(len(window.samples) for window in windows) / SAMPLING_RATE
                 offset = rng.randint(0, max(0, int((WINDOW_S - longest) / TIMESTAMP_STEP_S) - 1))
         timestamps = [window.cut_s is not None or (stage.timed and rng.random() < 0.5) for window in windows]
-        return collate(windows, timestamps, self.tokenizer, self.extractor, rng, offset=offset)
+        return collate(windows, timestamps, self.tokenizer, self.extractor, rng, offset=offset, warped=stage.warped)
 
     def _short(self, step: int) -> list[Window]:
         pool = step // SORTED_BATCHES
@@ -196,16 +213,18 @@ def collate(
     rng: random.Random,
     *,
     offset: int = 0,
+    warped: float = 0.0,
 ) -> Batch:
     """Windows to tensors; ``timestamps`` says for each window whether it is written with them.
 
     ``offset``: encoder positions, of 20 ms, that went before the windows; their times count from there.
+    ``warped``: the share of windows whose frequency axis is stretched.
     """
     longest = max(len(window.samples) for window in windows)
     size = -(-longest // (2 * extractor.hop_length)) * 2 * extractor.hop_length
     samples = np.stack([np.pad(window.samples, (0, size - len(window.samples))) for window in windows])
     features = torch.from_numpy(extractor._torch_extract_fbank_features(samples))  # noqa: SLF001 - its batched form
-    features = augment(features, rng)
+    features = augment(features, rng, warped)
     for row, window in enumerate(windows):  # the last window of long audio is filled with zeros, not with silence
         if window.padding >= extractor.hop_length and rng.random() < ZEROS_SHARE:
             features[row, :, -(window.padding // extractor.hop_length) :] = 0
@@ -247,7 +266,8 @@ def target_tokens(window: Window, tokenizer: WhisperTokenizer, *, timestamps: bo
         return [start, zero - 1, *tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
 
     def time(seconds: float) -> int:
-        return zero + min(round((offset_s + seconds) / TIMESTAMP_STEP_S), NUM_TIMESTAMPS - 1)
+        grid = TIME_GRID * round((offset_s + seconds) / (TIME_GRID * TIMESTAMP_STEP_S))
+        return zero + min(grid, NUM_TIMESTAMPS - 1)
 
     ids = [start] if window.segments or window.cut_s is not None else [start, zero]
     for start_s, end_s, text in window.segments:
@@ -257,10 +277,11 @@ def target_tokens(window: Window, tokenizer: WhisperTokenizer, *, timestamps: bo
     return [*ids, tokenizer.eos_token_id]
 
 
-def augment(features: torch.Tensor, rng: random.Random) -> torch.Tensor:
+def augment(features: torch.Tensor, rng: random.Random, warped: float = 0.0) -> torch.Tensor:
     """A random channel (a smooth curve over the mel bins, up to about 6 dB) and SpecAugment's masks (Park et al. 2019).
 
-    ``features``: float32 ``(B, n_mels, frames)``, in Whisper's scale of 40 dB a unit; a new tensor is returned.
+    A share ``warped`` of the windows has its frequency axis stretched, as by another vocal tract (Jaitly and Hinton
+    2013). ``features``: float32 ``(B, n_mels, frames)``, in Whisper's scale of 40 dB a unit; a new tensor is returned.
     """
     generator = torch.Generator().manual_seed(rng.getrandbits(32))
     batch, n_mels, frames = features.shape
@@ -269,9 +290,26 @@ def augment(features: torch.Tensor, rng: random.Random) -> torch.Tensor:
     weights = 0.06 * torch.randn(batch, 3, generator=generator)
     features = features + (weights @ curves)[..., None]
     for row in range(batch):
+        if rng.random() < warped:
+            features[row] = _warp(n_mels, rng.choice(WARPS)) @ features[row]
         if rng.random() < 0.5:
             low, wide = rng.randrange(n_mels - 10), rng.randint(1, 10)
             features[row, low : low + wide] = features[row].mean()
             at, long = rng.randrange(max(frames - 20, 1)), rng.randint(1, 12)
             features[row, :, at : at + long] = features[row].mean()
     return features
+
+
+@cache
+def _warp(n_mels: int, factor: float) -> torch.Tensor:
+    """float32 ``(n_mels, n_mels)`` that reads each mel bin at ``factor`` times its frequency, interpolated linearly."""
+    from transformers.audio_utils import hertz_to_mel, mel_to_hertz
+
+    bins = np.linspace(0, hertz_to_mel(SAMPLING_RATE / 2, mel_scale="slaney"), n_mels + 2)[1:-1]
+    sources = hertz_to_mel(factor * mel_to_hertz(bins, mel_scale="slaney"), mel_scale="slaney")
+    place = np.clip(np.interp(sources, bins, np.arange(n_mels)), 0, n_mels - 1)
+    low = np.minimum(place.astype(int), n_mels - 2)
+    matrix = np.zeros((n_mels, n_mels), np.float32)
+    matrix[np.arange(n_mels), low] = 1 - (place - low)
+    matrix[np.arange(n_mels), low + 1] = place - low
+    return torch.from_numpy(matrix)

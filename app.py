@@ -25,10 +25,13 @@ def main() -> None:
     from components.ui import layout
 
     lab = Lab(settings)
+    if lab.places_first:
+        lab.place()
     page = layout.build(lab)
     page.launch(prevent_thread_lock=True, **layout.launch_options())
-    # The page is up before the models are: a visitor reads while they load.
-    threading.Thread(target=lab.place, name="place", daemon=True).start()
+    if not lab.places_first:
+        # The page is up before the models are: a visitor reads while they load.
+        threading.Thread(target=lab.place, name="place", daemon=True).start()
     page.block_thread()
 
 

@@ -21,6 +21,10 @@ class LaneError(WhisperSpaceError):
     """A lane is unknown, or cannot run on this machine."""
 
 
+class BusyError(WhisperSpaceError):
+    """Too many wait already; asking again later helps."""
+
+
 class SettingsError(WhisperSpaceError):
     """One or more settings are wrong; the message lists every mistake and its choices."""
 

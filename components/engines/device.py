@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import sys
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ LIBRARIES = (
     "gradio",
 )
 """Distributions whose versions can change a figure; those that are installed go into the machine's stamp."""
+
+DRIVER_NODES = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
+"""What CUDA and ROCm drivers put into ``/dev`` on Linux: discrete, Jetson's, that of Windows beneath, AMD's."""
 
 DEFAULT_ATTENTION = "sdpa"
 FLASH_ATTENTION = "flash_attention_2"
@@ -128,7 +132,14 @@ class Device:
 
 @functools.cache
 def detect() -> Device:
-    """The best device of this machine."""
+    """The best device of this machine.
+
+    Where no driver is there, PyTorch is not asked: its import takes seconds, and the page can be up before.
+    """
+    if zero_gpu():
+        return Device("cuda")
+    if sys.platform == "linux" and not any(any(Path("/dev").glob(node)) for node in DRIVER_NODES):
+        return Device("cpu")
     import torch
 
     if torch.cuda.is_available():
@@ -190,11 +201,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def zero_gpu() -> bool:
-    """Whether this is a ZeroGPU Space, where a GPU is there only inside functions that ``gpu`` decorates."""
-    try:
-        from spaces.config import Config
-    except ImportError:
+    """Whether this is a ZeroGPU Space, where a GPU is there only inside functions that ``gpu`` decorates.
+
+    The first call imports ``spaces``, which then has PyTorch pretend to a GPU, in the calling thread alone: models are
+    placed by the thread that made the first call, before anything else asked for CUDA.
+    """
+    if not os.environ.get("SPACES_ZERO_GPU"):  # what `spaces` goes by; its import is not for nothing
         return False
+    from spaces.config import Config
+
     return bool(Config.zero_gpu)
 
 

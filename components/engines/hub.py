@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.catalog import checkpoint_name
-from components.core.errors import Cancelled, CheckpointError
+from components.core.errors import BusyError, Cancelled, CheckpointError
 from components.engines.checkpoints import explained
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ FILES = (
     "merges.txt",
     "normalizer.json",
 )
+
+POLL_S = 0.1
+"""Seconds between two looks of one who waits for a download at how far it is, and at whether they are still wanted."""
 
 
 def fetch(
@@ -59,7 +65,7 @@ def fetch(
         CheckpointError: not there, gated, not reachable, without safetensors, cut off or damaged.
         Cancelled: ``cancelled()`` turned true.
     """
-    if Path(checkpoint).is_absolute() or Path(checkpoint).is_dir():
+    if is_folder(checkpoint):
         return
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.file_download import repo_folder_name
@@ -89,6 +95,110 @@ def fetch(
                 f"{checkpoint_name(checkpoint)} arrived damaged: {path.name} does not have the hash that the hub "
                 "announces, and was deleted. Try again to fetch it anew."
             )
+
+
+@dataclass(eq=False)
+class _Download:
+    """One that runs in a thread of its own, for everyone who waits for it."""
+
+    waiting: int = 0
+    told: tuple[float, int] | None = None
+    done: Future[None] = field(default_factory=Future)
+
+
+class Downloads:
+    """Fetches each checkpoint once, however many ask for it at a time, and goes on while one of them waits."""
+
+    def __init__(self, token: str | None = None) -> None:
+        self.token = token
+        self._running: dict[tuple[str, str | None], _Download] = {}
+        self._lock = threading.Lock()
+
+    def fetch(
+        self,
+        checkpoint: str,
+        revision: str | None,
+        *,
+        places: int | None = None,
+        progress: Callable[[float, int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        """As the function ``fetch``, together with all others who want the same.
+
+        Args:
+            checkpoint: A hub id, or a folder.
+            revision: A branch, a tag or a commit; ``None`` for ``main``.
+            places: How many may wait for downloads; ``None`` for any number.
+            progress: Called with the fraction that is here, from 0 to 1, and the size of the whole in bytes.
+            cancelled: Asked while waiting. Where all who waited have left, the download stops; the next goes on from
+                there.
+
+        Raises:
+            CheckpointError: see ``fetch``.
+            BusyError: so many wait already.
+            Cancelled: ``cancelled()`` turned true.
+        """
+        if is_folder(checkpoint):
+            return
+        key = checkpoint, revision
+        download = self._join(key, places)
+        told = None
+        try:
+            while not wait([download.done], POLL_S).done:
+                if cancelled is not None and cancelled():
+                    raise Cancelled
+                if progress is not None and download.told != told and (told := download.told) is not None:
+                    progress(*told)
+            download.done.result()
+        finally:
+            with self._lock:
+                download.waiting -= 1
+                if not download.waiting:
+                    self._forget(key, download)
+
+    def _join(self, key: tuple[str, str | None], places: int | None) -> _Download:
+        with self._lock:
+            if places is not None and sum(download.waiting for download in self._running.values()) >= places:
+                raise BusyError(
+                    f"{places} requests wait for downloads from the hub already. Try again in a few minutes, or choose "
+                    "a pair that is here."
+                )
+            download = self._running.get(key)
+            if download is None:
+                download = self._running[key] = _Download()
+                threading.Thread(target=self._run, args=(key, download), name=f"fetch {key[0]}", daemon=True).start()
+            download.waiting += 1
+            return download
+
+    def _run(self, key: tuple[str, str | None], download: _Download) -> None:
+        def tell(fraction: float, size: int) -> None:
+            download.told = fraction, size
+
+        def unwanted() -> bool:
+            with self._lock:
+                return not download.waiting
+
+        try:
+            fetch(*key, self.token, progress=tell, cancelled=unwanted)
+        except BaseException as error:  # noqa: BLE001 - raised again in the threads that wait
+            outcome: BaseException | None = error
+        else:
+            outcome = None
+        with self._lock:
+            self._forget(key, download)
+        if outcome is None:
+            download.done.set_result(None)
+        else:
+            download.done.set_exception(outcome)
+
+    def _forget(self, key: tuple[str, str | None], download: _Download) -> None:
+        if self._running.get(key) is download:
+            del self._running[key]
+
+
+def is_folder(checkpoint: str) -> bool:
+    """Whether a checkpoint is a folder, of which nothing is to be fetched."""
+    return Path(checkpoint).is_absolute() or Path(checkpoint).is_dir()
 
 
 def _intact(blob: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from components.core.catalog import checkpoint_name
 from components.core.errors import LaneError
 from components.engines import device as devices
-from components.engines.checkpoints import Models
+from components.engines.checkpoints import Models, assistant_lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -70,6 +70,10 @@ class Pool:
         """The engine of a lane if it is loaded already. Never waits, never loads."""
         return self._engines.get(_key(lane))
 
+    def missing(self, lane: LaneSpec) -> list[LaneSpec]:
+        """The lane's checkpoints, its assistant's too, whose weights have yet to be read before it can run."""
+        return [] if self.loaded(lane) is not None else self._missing(lane)
+
     def stamp(self, lane: LaneSpec) -> dict[str, str]:
         """Device, dtype, attention and runtime of a lane: as used where it is loaded, else as they will be tried."""
         if (engine := self.loaded(lane)) is not None:
@@ -114,13 +118,15 @@ class Pool:
                 "Choose a smaller pair or a machine with more memory."
             ) from error
 
+    def _missing(self, lane: LaneSpec) -> list[LaneSpec]:
+        parts = [lane] if lane.assistant is None else [lane, assistant_lane(lane)]
+        return [part for part in parts if lane.backend not in SHARING or not self.models.holds(part)]
+
     def _needed_bytes(self, lane: LaneSpec) -> float:
-        from components.engines.checkpoints import assistant_lane, load_config
+        from components.engines.checkpoints import load_config
         from components.engines.counting import model_info
 
-        parts = [lane] if lane.assistant is None else [lane, assistant_lane(lane)]
-        missing = [part for part in parts if lane.backend not in SHARING or not self.models.holds(part)]
-        infos = [model_info(part, load_config(part, self.settings.token)) for part in missing]
+        infos = [model_info(part, load_config(part, self.settings.token)) for part in self._missing(lane)]
         parameters = sum(info.num_parameters for info in infos)
         return HEADROOM * parameters * devices.resolve_dtype(self.settings.dtype, self.device).itemsize
 

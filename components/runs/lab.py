@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from components.core import catalog
 from components.core.audio import load_audio
-from components.core.errors import Cancelled, CheckpointError, LaneError, WhisperSpaceError
+from components.core.errors import CheckpointError, LaneError, WhisperSpaceError
 from components.core.fitting import check_fit
 from components.core.records import read_manifest
 from components.core.settings import CUSTOM_PAIR
@@ -20,9 +18,10 @@ from components.engines import device as devices
 from components.engines.base import DecodingOptions
 from components.engines.checkpoints import load_kind, load_libraries
 from components.engines.counting import model_info
-from components.engines.hub import fetch
-from components.engines.pool import Pool
+from components.engines.hub import Downloads
+from components.engines.pool import SHARING, Pool
 from components.runs.compare import compare
+from components.runs.line import Line
 from components.runs.measure import warm_up
 
 if TYPE_CHECKING:
@@ -41,8 +40,11 @@ logger = logging.getLogger(__name__)
 MAX_REPEATS = 100
 """Timed runs of a lane in one comparison; for more, a benchmark is the better tool."""
 
-POLL_S = 0.05
-"""Seconds between two looks of one who waits for the device at whether they are still wanted."""
+MAX_WAITING = 24
+"""Comparisons that may wait for the device; further ones are refused, with a sentence."""
+
+MAX_FETCHING = 8
+"""Comparisons that may wait for downloads, beside those; more would leave no thread for the pairs that are here."""
 
 WARM_UP_MANIFEST = catalog.ROOT / "examples" / "audio" / "manifest.jsonl"
 """Its first clip with words in it is what engines are warmed up on before anybody asks."""
@@ -55,7 +57,12 @@ class Lab:
         self.settings = settings
         self.device = devices.detect()
         self.pool = Pool(settings, self.device)
-        self._measuring = threading.Lock()
+        self.downloads = Downloads(settings.token)
+        self.line = Line()
+        self.places_first = devices.zero_gpu()
+        """Whether ``place`` has to end before the page is launched, in the thread that made this Lab: ZeroGPU hands
+        requests what is on the device at the launch. Elsewhere the page comes first."""
+        self._unplaced: dict[LaneSpec, str] = {}
         self._custom_pair_fits = False
         self._run = devices.gpu(_gpu_duration_s)(self._compare_clip)
 
@@ -67,10 +74,12 @@ class Lab:
 
     @property
     def offered_pairs(self) -> tuple[str, ...]:
-        return self.settings.resolve_pairs(self.device.accelerated)
+        """The pairs that these settings offer; on ZeroGPU those of them that were placed, and the default one."""
+        pairs = self.settings.resolve_pairs(self.device.accelerated)
+        return tuple(pair for pair in pairs if pair == self.default_pair or self._placed(pair))
 
     def offered_lanes(self, pair: str | None = None) -> tuple[LaneSpec, ...]:
-        """The lanes of a pair that these settings offer.
+        """The lanes of a pair that these settings offer; on ZeroGPU those of them that can be placed.
 
         Raises:
             CheckpointError: the pair is not offered; the message lists those that are.
@@ -94,7 +103,7 @@ class Lab:
         """
         offered = self._offered(pair or self.default_pair)
         if not lanes:
-            return tuple(lane for lane in offered if self.settings.lanes or catalog.LANES[lane.lane_id].default)
+            return tuple(lane for lane in offered if self._is_default(lane))
         by_id = {lane.lane_id: lane for lane in offered}
         if unknown := [lane for lane in lanes if lane not in by_id]:
             raise LaneError(f"There is no lane called “{unknown[0]}” here. Choose from: {', '.join(by_id)}.")
@@ -104,7 +113,16 @@ class Lab:
         if pair not in self.offered_pairs:
             choices = ", ".join(self.offered_pairs)
             raise CheckpointError(f"There is no pair called “{pair}” here. Choose one of: {choices}.")
+        return tuple(lane for lane in self._lanes(pair) if lane not in self._unplaced or self._is_default(lane))
+
+    def _lanes(self, pair: str) -> tuple[LaneSpec, ...]:
         return catalog.lane_specs(self.settings.get_pair(pair), self.settings.lanes)
+
+    def _is_default(self, lane: LaneSpec) -> bool:
+        return bool(self.settings.lanes) or catalog.LANES[lane.lane_id].default
+
+    def _placed(self, pair: str) -> bool:
+        return not any(lane in self._unplaced for lane in self._lanes(pair) if self._is_default(lane))
 
     # -- the use cases
 
@@ -130,6 +148,7 @@ class Lab:
             AudioError: the audio cannot be used.
             CheckpointError: the pair is not offered, or its two checkpoints do not fit each other.
             LaneError: a lane is not offered, or ``repeats`` or ``long_form`` is not one of the choices.
+            BusyError: too many wait already, for the device or for downloads.
             Cancelled: ``cancelled()`` turned true, while waiting or within one token.
         """
         specs = self.choose_lanes(pair, lanes)
@@ -149,6 +168,7 @@ class Lab:
             pair_id=pair or self.default_pair,
             reference=reference.strip() or None,
             repeats=repeats,
+            bounded=True,
             progress=progress,
             cancelled=cancelled,
         )
@@ -264,26 +284,37 @@ class Lab:
         }
 
     def place(self) -> None:
-        """Load and warm the default pair before anybody asks; on ZeroGPU load every pair offered.
+        """Load and warm the default pair before anybody asks; on ZeroGPU load everything that is offered.
 
         What cannot be loaded is logged here and shown to whoever asks for it.
         """
         load_libraries()
-        pairs = self.offered_pairs if devices.zero_gpu() else (self.default_pair,)
-        lanes = [lane for pair in pairs for lane in self.default_lanes(pair)]
-        lanes, _ = self._fetch(lanes)  # before the device is held: other pairs are served meanwhile
-        with self._alone(None, None):
+        if self.places_first:
+            lanes = [lane for pair in self.offered_pairs for lane in self.offered_lanes(pair)]
+            self._unplaced = {
+                lane: f"{lane.label} needs the GPU to be loaded, and ZeroGPU lends it within requests alone."
+                for lane in lanes
+                if lane.backend not in SHARING
+            }
+            lanes = [lane for lane in lanes if lane not in self._unplaced]
+        else:
+            lanes = list(self.default_lanes())
+        lanes, refused = self._fetch(lanes)  # before the device is held: other pairs are served meanwhile
+        with self.line.turn():
             for lane in lanes:
                 try:
                     self._place(lane)
                 except WhisperSpaceError as error:
                     logger.warning("%s is not ready: %s", lane.label, error.message)
+                    refused[lane] = error.message
+        if self.places_first:
+            self._unplaced |= refused
 
     # -- how
 
     def _place(self, lane: LaneSpec) -> None:
         engine = self.pool.get(lane)
-        if devices.zero_gpu():
+        if self.places_first:
             return  # the GPU is there only within a request, and each process warms its own
         rows = read_manifest(WARM_UP_MANIFEST) if WARM_UP_MANIFEST.exists() else ()
         if spoken := next((row for row in rows if row.text), None):
@@ -294,27 +325,31 @@ class Lab:
         lanes: Sequence[LaneSpec],
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
+        places: int | None = None,
     ) -> tuple[list[LaneSpec], dict[LaneSpec, str]]:
         """Have the lanes' files here; those that have them, and for each other one the reason, for a person."""
         ready, refused = [], {}
         for lane in lanes:
+            if lane in self._unplaced:
+                refused[lane] = self._unplaced[lane]
+                continue
             try:
-                if self.pool.loaded(lane) is None:
-                    self._fetch_lane(lane, progress, cancelled)
+                self._fetch_lane(lane, progress, cancelled, places)
                 ready.append(lane)
             except CheckpointError as error:
                 logger.warning("%s cannot be fetched: %s", lane.lane_id, error.message, exc_info=error.__cause__)
                 refused[lane] = error.message
         return ready, refused
 
-    def _fetch_lane(self, lane: LaneSpec, progress: Progress | None, cancelled: Callable[[], bool] | None) -> None:
+    def _fetch_lane(
+        self, lane: LaneSpec, progress: Progress | None, cancelled: Callable[[], bool] | None, places: int | None
+    ) -> None:
         def tell(fraction: float, size: int) -> None:
             if progress is not None:
                 progress(fraction, f"Fetching {lane.label} from the hub: {fraction:.0%} of {size / 1e6:,.0f} MB")
 
-        assistant = (catalog.split_checkpoint(lane.assistant),) if lane.assistant else ()
-        for checkpoint, revision in ((lane.checkpoint, lane.revision), *assistant):
-            fetch(checkpoint, revision, self.settings.token, progress=tell, cancelled=cancelled)
+        for part in self.pool.missing(lane):
+            self.downloads.fetch(part.checkpoint, part.revision, places=places, progress=tell, cancelled=cancelled)
 
     def _check_fit(self, pair: str | None) -> None:
         """Refuse the pair of the variables where its two checkpoints are of different kinds.
@@ -339,6 +374,7 @@ class Lab:
         *,
         lanes: Sequence[LaneSpec],
         clip_id: str | None,
+        bounded: bool = False,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
         **arguments: Any,
@@ -346,12 +382,18 @@ class Lab:
         """Fetch, wait for the device, read the clip, run.
 
         In this order: others may use the device while files arrive; to decode while another is timed would slow it.
+        ``bounded``: refused where too many wait already.
         """
-        lanes, refused = self._fetch(lanes, progress, cancelled)
-        with self._alone(progress, cancelled):
+
+        def tell(before: int) -> None:
+            if progress is not None:
+                progress(0.0, f"Waiting for the device: {before} before you")
+
+        lanes, refused = self._fetch(lanes, progress, cancelled, MAX_FETCHING if bounded else None)
+        with self.line.turn(places=MAX_WAITING if bounded else None, tell=tell, cancelled=cancelled):
             clip = load_audio(source, clip_id=clip_id, max_audio_s=self.settings.max_audio_s)
             # On ZeroGPU the run is in a process of its own, which no callback can reach.
-            callbacks: dict[str, Any] = {} if devices.zero_gpu() else {"progress": progress, "cancelled": cancelled}
+            callbacks: dict[str, Any] = {} if self.places_first else {"progress": progress, "cancelled": cancelled}
             comparison = self._run(clip=clip, lanes=lanes, **arguments, **callbacks)
         failures = [LaneFailure(clip.clip_id, lane.lane_id, message) for lane, message in refused.items()]
         return dataclasses.replace(comparison, failures=(*comparison.failures, *failures))
@@ -380,20 +422,6 @@ class Lab:
 
             return model_info(lane, load_config(lane, self.settings.token))
         return model_info(lane, config)
-
-    @contextmanager
-    def _alone(self, progress: Progress | None, cancelled: Callable[[], bool] | None) -> Iterator[None]:
-        """Hold the device: two measurements at once would time each other."""
-        if not self._measuring.acquire(blocking=False):
-            if progress is not None:
-                progress(0.0, "Waiting for another measurement to end")
-            while not self._measuring.acquire(timeout=POLL_S):
-                if cancelled is not None and cancelled():
-                    raise Cancelled
-        try:
-            yield
-        finally:
-            self._measuring.release()
 
 
 def _gpu_duration_s(*, clip: AudioClip, lanes: Sequence[LaneSpec], repeats: int, **_: Any) -> int:

@@ -126,7 +126,7 @@ def test_one_measurement_at_a_time(lab, source, watch):
         thread.join()
     assert len(most) == 2 + 3 * 2  # two warm-ups, then both lanes of each
     assert max(most) == 1
-    assert (0.0, "Waiting for another measurement to end") in told
+    assert (0.0, "Waiting for the device: 1 before you") in told
 
 
 def test_one_who_waits_can_leave(lab, source, watch):

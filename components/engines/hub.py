@@ -147,7 +147,8 @@ class Downloads:
             while not wait([download.done], POLL_S).done:
                 if cancelled is not None and cancelled():
                     raise Cancelled
-                if progress is not None and download.told != told and (told := download.told) is not None:
+                if progress is not None and download.told is not None and download.told != told:
+                    told = download.told
                     progress(*told)
             download.done.result()
         finally:

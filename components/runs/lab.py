@@ -21,7 +21,7 @@ from components.engines.counting import model_info
 from components.engines.hub import Downloads
 from components.engines.pool import SHARING, Pool
 from components.runs.compare import compare
-from components.runs.line import Line
+from components.runs.line import MAX_FETCHING, MAX_WAITING, Line
 from components.runs.measure import warm_up
 
 if TYPE_CHECKING:
@@ -39,12 +39,6 @@ logger = logging.getLogger(__name__)
 
 MAX_REPEATS = 100
 """Timed runs of a lane in one comparison; for more, a benchmark is the better tool."""
-
-MAX_WAITING = 24
-"""Comparisons that may wait for the device; further ones are refused, with a sentence."""
-
-MAX_FETCHING = 8
-"""Comparisons that may wait for downloads, beside those; more would leave no thread for the pairs that are here."""
 
 WARM_UP_MANIFEST = catalog.ROOT / "examples" / "audio" / "manifest.jsonl"
 """Its first clip with words in it is what engines are warmed up on before anybody asks."""

@@ -11,6 +11,12 @@ from components.core.errors import BusyError, Cancelled
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+MAX_WAITING = 24
+"""Comparisons that may wait for the device; further ones are refused, with a sentence."""
+
+MAX_FETCHING = 8
+"""Comparisons that may wait for downloads, beside those: no download takes a place from the pairs that are here."""
+
 POLL_S = 0.25
 """Seconds between two looks of one who waits at whether they are still wanted."""
 

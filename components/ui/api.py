@@ -17,8 +17,9 @@ from components.core import records
 from components.core.errors import AudioError, WhisperSpaceError
 from components.core.records import CompareJSON, ModelsJSON
 from components.core.reports import BenchmarkJSON
+from components.runs.line import MAX_FETCHING, MAX_WAITING
 from components.ui import benchmarking
-from components.ui.requests import Cancellations, api_errors
+from components.ui.requests import Cancellations, api_errors, unwanted
 
 if TYPE_CHECKING:
     from components.runs.lab import Lab
@@ -58,8 +59,9 @@ class BenchmarkOptions(BaseModel):
     limit: int | None
 
 
-MEASURE = "measure"
-"""Gradio's queue runs one event of this group at a time: lanes that run side by side would time each other."""
+MEASURING: dict[str, Any] = {"concurrency_id": "measure", "concurrency_limit": 1 + MAX_WAITING + MAX_FETCHING}
+"""For Gradio's queue: who comes in is served, refused, or told their place, by the Lab. It alone knows who waits for a
+download, and so takes nobody's place on the device; there, one comparison runs at a time."""
 
 
 def register(lab: "Lab", cancellations: Cancellations) -> None:
@@ -99,7 +101,7 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
         session = (request.session_hash if request else None) or uuid.uuid4().hex
         with api_errors(), cancellations.request(session) as stop:
             return records.comparison_to_json(
-                lab.compare(uploaded_path(audio), **checked(CompareOptions, options), cancelled=stop.is_set)
+                lab.compare(uploaded_path(audio), **checked(CompareOptions, options), cancelled=unwanted(stop))
             )
 
     def models(pair: str | None = None) -> ModelsJSON:
@@ -150,15 +152,15 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
             texts = options.pop("references") or []
             spoken = {Path(path).name: text for path, text in zip(paths, texts, strict=False) if text is not None}
             data = benchmarking.chosen_source(options.pop("source"), paths, spoken, Path(folder))
-            options["limit"] = benchmarking.allowed(options["limit"])
+            options |= {"limit": benchmarking.allowed(options["limit"]), "cancelled": unwanted(stop)}
             watched = None
-            for watched in benchmarking.watch(lab, data, Path(folder, "runs.jsonl"), **options, cancelled=stop.is_set):
+            for watched in benchmarking.watch(lab, data, Path(folder, "runs.jsonl"), **options):
                 yield benchmarking.progress_json(watched, last=False)
             if watched is not None:
                 yield benchmarking.progress_json(watched, last=True)
 
     gr.api(benchmark, api_name="benchmark", concurrency_id="benchmark", concurrency_limit=1)
-    gr.api(compare, api_name="compare", concurrency_id=MEASURE, concurrency_limit=1)
+    gr.api(compare, api_name="compare", **MEASURING)
     gr.api(models, api_name="models")
 
 

@@ -15,7 +15,7 @@ import gradio as gr
 
 from components.core import records
 from components.ui import markup, snippets
-from components.ui.api import MEASURE
+from components.ui.api import MEASURING
 from components.ui.requests import Refused, plain_words
 
 if TYPE_CHECKING:
@@ -238,9 +238,8 @@ class CompareTab:
             measure,
             [ticket, self.visit, *choices],
             self._outputs(),
-            concurrency_id=MEASURE,
-            concurrency_limit=1,
             show_progress_on=self.status,
+            **MEASURING,
             **private,
         )
         finished = measured.then(lambda: running(False), None, buttons, queue=False, **private)

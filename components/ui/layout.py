@@ -20,7 +20,9 @@ STYLE = Path(__file__).with_name("style.css")
 CACHE_S = 600
 """Seconds after which uploads and recordings are deleted, looked for as often."""
 MAX_WAITING = 32
-"""Requests that may wait; further ones are told that the queue is full."""
+"""Requests that may wait until Gradio hands them over; further ones are told that the queue is full."""
+MAX_THREADS = 64
+"""More than all who may wait within the Lab, so that the page is served beside them."""
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
@@ -103,6 +105,7 @@ def launch_options() -> dict[str, Any]:
         "css_paths": [STYLE],
         "max_file_size": "200mb",
         "allowed_paths": [str(EXAMPLES.parent)],
+        "max_threads": MAX_THREADS,
         "show_error": False,
         "run_history": False,
         "footer_links": ["api", "gradio", "settings"],

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from components.core.errors import Cancelled, WhisperSpaceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,23 @@ class Refused(Exception):  # noqa: N818 - it carries an answer
         self.cancelled = cancelled
 
 
+def unwanted(stop: threading.Event) -> Callable[[], bool]:
+    """Whether nobody waits any more for what is being done: its session asked to stop, or its connection is closed.
+
+    A page and Gradio's clients keep a line of their own open, whose end is seen; plain HTTP has only its stream.
+    """
+    blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    events = blocks._queue.event_ids_to_events if blocks is not None else {}  # noqa: SLF001 - as `spaces` does
+    if event_id not in events:
+        return stop.is_set
+
+    def gone() -> bool:
+        event = events.get(event_id)
+        return stop.is_set() or event is None or not event.alive
+
+    return gone
+
+
 @contextmanager
 def plain_words() -> Iterator[None]:
     """Turn whatever goes wrong into ``Refused``: our errors keep their sentence, others are logged and told in general.
@@ -81,6 +99,9 @@ def plain_words() -> Iterator[None]:
     except WhisperSpaceError as error:
         log.info("refused: %s", error.message, exc_info=error.__cause__)
         raise Refused(error.message) from error
+    except gr.Error as error:  # ZeroGPU's: a quota, or no GPU to be had
+        log.warning("%s: %s", error.title, error.message)
+        raise Refused(f"{error.title}: {error.message}") from error
     except Exception as error:
         log.exception("unexpected error")
         raise Refused(UNEXPECTED) from error

@@ -9,6 +9,7 @@ import pytest
 from components.core.settings import Settings
 from components.core.types import BASELINE_LANE
 from components.runs.lab import Lab
+from components.runs.line import MAX_FETCHING, MAX_WAITING
 from components.ui import layout
 
 HEAVY = ("torch", "transformers", "plotly", "jiwer", "av", "ctranslate2", "components.distillation")
@@ -44,11 +45,12 @@ def test_nothing_of_a_visitor_is_kept(lab):
     assert options["max_file_size"]
 
 
-def test_one_measurement_at_a_time_and_the_rest_beside_it(lab):
+def test_all_who_may_wait_leave_threads_to_the_rest_of_the_page(lab):
     functions = layout.build(lab).fns.values()
     measuring = [fn for fn in functions if fn.concurrency_id == "measure"]
-    assert {fn.concurrency_limit for fn in measuring} == {1}
     assert {"compare", "measure"} <= {fn.name for fn in measuring}
+    (waiting,) = {fn.concurrency_limit for fn in measuring}
+    assert MAX_WAITING + MAX_FETCHING < waiting < layout.launch_options()["max_threads"] - 8
 
 
 def test_every_control_has_a_label(lab):

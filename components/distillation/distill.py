@@ -31,7 +31,7 @@ from components.distillation.training import Stage, run_stage, training_device
 from components.distillation.windows import IGNORED, full_window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
@@ -43,6 +43,8 @@ ALPHA_PL = 1.0
 WER_THRESHOLD = 0.10
 STUDENT_LAYERS = 2
 REMEMBERED_BYTES = 6 * 2**30
+LABELLED_TOGETHER = 8
+"""Batches whose windows are sorted by length before the teacher labels them."""
 
 STAGE = Stage(
     "distil", 3000, size=16, most=0, layers=STUDENT_LAYERS, ctc=0.0, ce=ALPHA_PL, learning_rate=1e-3, decay=1500
@@ -129,27 +131,39 @@ def pseudo_label(
     """
     config = teacher.generation_config
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    device, dtype = teacher.device, teacher.dtype
+    stand = {row["window"] for row in rows}
+    kwargs = {"language": language, "task": "transcribe"} if getattr(config, "is_multilingual", False) else {}
     with path.open("a") as lines, tqdm(total=count, initial=len(rows), desc="pseudo-label", unit="window") as bar:
-        for first in range(len(rows), count, size):
-            indices = range(first, min(first + size, count))
-            windows = [draw_window(utterances, seed, k) for k in indices]
-            timestamps = bool(first // size % 2)
-            kwargs = {"language": language, "task": "transcribe"} if getattr(config, "is_multilingual", False) else {}
-            features = features_of(windows, processor, dtype).to(device)
+        for number, batch in enumerate(_labelling_batches(utterances, seed, count, size)):
+            windows = {k: window for k, window in batch.items() if k not in stand}
+            if not windows:
+                continue
+            timestamps = bool((number + number // LABELLED_TOGETHER) % 2)  # both for short and for long ones
+            features = features_of(list(windows.values()), processor, teacher.dtype).to(teacher.device)
             outputs = teacher.generate(features, return_timestamps=timestamps, num_beams=1, do_sample=False, **kwargs)
             prompt = prompt_ids(teacher, language, timestamps=timestamps)
-            for k, window, ids in zip(indices, windows, outputs.tolist(), strict=True):
+            for (k, window), ids in zip(windows.items(), outputs.tolist(), strict=True):
                 tokens = ids[len(prompt) :] if ids[: len(prompt)] == prompt else ids
                 tokens = [*_until(tokens, config.eos_token_id), teacher.config.eos_token_id]
                 text = processor.tokenizer.decode(tokens, skip_special_tokens=True)
-                said = " ".join(text for _, _, text in window.segments)
-                row = {"window": k, "prompt": prompt, "tokens": tokens, "wer": _wer(said, text, window)}
+                row = {"window": k, "prompt": prompt, "tokens": tokens, "wer": _wer(window.text, text, window)}
                 lines.write(json.dumps(row) + "\n")
                 rows.append(row)
             lines.flush()
-            bar.update(len(indices))
+            bar.update(len(windows))
     return rows
+
+
+def _labelling_batches(
+    utterances: Sequence[Utterance], seed: int, count: int, size: int
+) -> Iterator[dict[int, Window]]:
+    """Windows by index, those of a batch about equally long to write: a batch ends with its longest."""
+    for first in range(0, count, LABELLED_TOGETHER * size):
+        indices = range(first, min(first + LABELLED_TOGETHER * size, count))
+        windows = {k: draw_window(utterances, seed, k) for k in indices}
+        ordered = sorted(indices, key=lambda k: len(windows[k].text))
+        for k in range(0, len(ordered), size):
+            yield {index: windows[index] for index in ordered[k : k + size]}
 
 
 def _until(tokens: list[int], end: int | list[int]) -> list[int]:
@@ -253,9 +267,8 @@ def distil(
     """
     output.mkdir(parents=True, exist_ok=True)
     teacher.to(training_device())
-    labeller = copy.deepcopy(teacher).to(torch.bfloat16)
     labelled = pseudo_label(
-        labeller, processor, utterances, output / "labels.jsonl", seed=seed, count=count, language=language
+        teacher, processor, utterances, output / "labels.jsonl", seed=seed, count=count, language=language
     )
     rows = [row for row in labelled if row["wer"] <= threshold]
     kept = {"labelled": len(labelled), "kept": len(rows), "threshold": threshold, "seed": seed}
@@ -266,7 +279,7 @@ def distil(
     student.get_encoder().requires_grad_(False)
     if student.device.type == "cpu":
         student.set_attn_implementation("eager")  # a quarter faster to train than sdpa there
-    lessons = Lessons(labeller, processor, utterances, seed)
+    lessons = Lessons(copy.deepcopy(teacher).to(torch.bfloat16), processor, utterances, seed)
 
     def loss_of(step: int) -> dict[str, torch.Tensor]:
         chosen = random.Random(f"{seed}-distil-{step}").sample(rows, stage.size)

@@ -70,6 +70,10 @@ class Window:
     cut_s: float | None = None
     padding: int = 0
 
+    @property
+    def text(self) -> str:
+        return " ".join(text for _, _, text in self.segments)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -240,7 +244,7 @@ def collate(
         prompt = 1 if timed else 2
         inputs[row, : len(ids) - 1] = torch.tensor(ids[:-1])
         labels[row, prompt - 1 : len(ids) - 1] = torch.tensor(ids[prompt:])
-    texts = tuple(" ".join(text for _, _, text in window.segments) for window in windows)
+    texts = tuple(window.text for window in windows)
     characters = [[ALPHABET.index(c) + 1 for c in plain(text)] for text in texts]
     return Batch(
         features,

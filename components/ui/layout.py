@@ -11,7 +11,7 @@ from components.ui import api, markup
 from components.ui.benchmark_tab import BenchmarkTab
 from components.ui.compare_tab import EXAMPLES, CompareTab, session_of
 from components.ui.models_tab import ModelsTab
-from components.ui.requests import Cancellations, Refused, plain_words
+from components.ui.requests import Cancellations, Page, Refused, plain_words, unreadable
 
 if TYPE_CHECKING:
     from components.runs.lab import Lab
@@ -44,7 +44,7 @@ def build(lab: Lab) -> gr.Blocks:
     def leave(request: gr.Request) -> None:
         cancellations.stop(session_of(request))
 
-    with gr.Blocks(title=markup.TITLE, analytics_enabled=False, delete_cache=(CACHE_S, CACHE_S)) as page:
+    with Page(title=markup.TITLE, analytics_enabled=False, delete_cache=(CACHE_S, CACHE_S)) as page:
         gr.HTML(markup.header(), padding=False)
         stamped = gr.HTML(markup.stamp({"pair": lab.default_pair}), elem_id="stamp", padding=False)
         with gr.Tabs():
@@ -100,6 +100,7 @@ def launch_options() -> dict[str, Any]:
         block_info_text_color="*neutral_600",
         block_info_text_color_dark="*neutral_300",
     )
+    failures = (TypeError, ValueError, LookupError, Exception)
     return {
         "theme": theme,
         "css_paths": [STYLE],
@@ -109,4 +110,5 @@ def launch_options() -> dict[str, Any]:
         "show_error": False,
         "run_history": False,
         "footer_links": ["api", "gradio", "settings"],
+        "app_kwargs": {"exception_handlers": dict.fromkeys(failures, unreadable)},
     }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from fastapi.responses import JSONResponse
 from gradio.context import LocalContext
 
 from components.core.errors import Cancelled, WhisperSpaceError
@@ -15,9 +16,54 @@ from components.core.errors import Cancelled, WhisperSpaceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fastapi import Request
+
 log = logging.getLogger(__name__)
 
 UNEXPECTED = "Something went wrong on the server, not with you. It has been logged; try again, or try another clip."
+
+UNREADABLE = (
+    "This call cannot be read. Check its arguments against /gradio_api/info, and upload a file before you name it."
+)
+
+
+class Page(gr.Blocks):
+    """Gradio's own, but what fails around a callback is told in words, too, as ``plain_words`` does within one."""
+
+    async def process_api(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Answer one call.
+
+        Raises:
+            gradio.Error: in place of any error.
+        """
+        with _told(UNEXPECTED, logging.ERROR):
+            return await super().process_api(*arguments, **options)
+
+    async def preprocess_data(self, *arguments: Any, **options: Any) -> Any:
+        """Turn what a client sent into what a callback takes.
+
+        Raises:
+            gradio.Error: it cannot be: too few arguments, or a file that was not uploaded.
+        """
+        with _told(UNREADABLE, logging.INFO):
+            return await super().preprocess_data(*arguments, **options)
+
+
+@contextmanager
+def _told(message: str, level: int) -> Iterator[None]:
+    try:
+        yield
+    except gr.Error:
+        raise
+    except Exception as error:
+        log.log(level, "%s", message, exc_info=error)
+        raise gr.Error(message, print_exception=False) from error
+
+
+def unreadable(_: Request, error: Exception) -> JSONResponse:
+    """What a client is told where a route of Gradio's fails over a request; the traceback goes to the log alone."""
+    log.info("unreadable request: %r", error)
+    return JSONResponse({"detail": UNREADABLE}, status_code=400)
 
 
 class Cancellations:

@@ -132,7 +132,8 @@ class ShapeEngine:
         self.runtime = "compiled" if graphs else "loop"
         student = pair.models["student"] if lane.assistant is not None else None
         with torch.no_grad():
-            self.loop = Loop(self.model, student, device=pair.device, graphs=graphs)
+            # Random weights are never sure; that every draft is right is known.
+            self.loop = Loop(self.model, student, device=pair.device, graphs=graphs, sure=0)
             if graphs:
                 self.encode = GraphedEncoder(self.encode, self.window.shape[-1], pair.device)
                 self.loop.prepare(len(PROMPT), timestamps=False)

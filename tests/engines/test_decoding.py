@@ -98,7 +98,7 @@ def test_a_model_that_never_ends_fills_every_slot(engine, student, states):
 
 def test_a_perfect_student_saves_five_passes_of_six(engine, states):
     with torch.no_grad():
-        loop = Loop(engine.model, engine.model, device=CPU)
+        loop = Loop(engine.model, engine.model, device=CPU, draft_tokens=5, sure=0)
         prompt = prompt_of(engine, timestamps=True)
         found = loop.decode(states[0], prompt, timestamps=True, max_length=448, ends=False)
         assert len(found.tokens) == 447
@@ -106,6 +106,26 @@ def test_a_perfect_student_saves_five_passes_of_six(engine, states):
         assert found.passes == -(-447 // 6)
         greedy = Loop(engine.model, device=CPU).decode(states[0], prompt, timestamps=True, max_length=448, ends=False)
         assert (greedy.tokens, greedy.passes, greedy.drafted) == (found.tokens, 447, 0)
+
+
+def test_an_unsure_draft_is_the_last_of_its_round(engine, student, states):
+    """So is the end. The tokens stay, and the surer a draft must be, the fewer there are and the more of them right."""
+    prompt = prompt_of(engine, timestamps=True)
+    found = []
+    with torch.no_grad():
+        for sure in (0.0, 0.4, 1.1):
+            loop = Loop(engine.model, student, device=CPU, sure=sure)
+            found.append([loop.decode(each, prompt, timestamps=True, max_length=448) for each in states])
+        own = Loop(engine.model, engine.model, device=CPU, sure=0).decode(
+            states[0], prompt, timestamps=True, max_length=448
+        )
+    tokens = [[each.tokens for each in runs] for runs in found]
+    assert tokens[0] == tokens[1] == tokens[2]
+    drafted, passes = ([sum(getattr(each, name) for each in runs) for runs in found] for name in ("drafted", "passes"))
+    assert drafted[0] > drafted[1] > drafted[2]
+    assert passes[0] <= passes[1] <= passes[2] == drafted[2]  # one a round
+    assert own.tokens[-1] == engine.end_token
+    assert own.accepted == own.drafted  # none was written after the end
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -139,13 +159,13 @@ def test_the_rules_are_transformers_processors(seed):
         scores = logits.clone()
         for processor in processors:
             scores = processor(tokens[None, :position], scores)
-        choice = rules.choose(logits, tokens, torch.tensor([position]))
+        choice = rules.scores(logits, tokens, torch.tensor([position])).argmax()
         assert int(choice) == int(scores.argmax())
         tokens[position] = choice
         every.append(logits)
     assert len(set(tokens.tolist())) > 3
     # All places at once, as in a pass over drafts.
-    choices = rules.choose(torch.cat(every), tokens, torch.arange(2, 38))
+    choices = rules.scores(torch.cat(every), tokens, torch.arange(2, 38)).argmax(dim=-1)
     assert choices.tolist() == tokens[2:38].tolist()
 
 

@@ -157,9 +157,14 @@ class Downloads:
                 if not download.waiting:
                     self._forget(key, download)
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for downloads."""
+        return sum(download.waiting for download in list(self._running.values()))
+
     def _join(self, key: tuple[str, str | None], places: int | None) -> _Download:
         with self._lock:
-            if places is not None and sum(download.waiting for download in self._running.values()) >= places:
+            if places is not None and self.waiting >= places:
                 raise BusyError(
                     f"{places} requests wait for downloads from the hub already. Try again in a few minutes, or choose "
                     "a pair that is here."

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import httpx
@@ -14,7 +18,8 @@ from huggingface_hub import constants
 from components.core.catalog import PAIRS
 from components.core.errors import Cancelled, CheckpointError
 from components.core.types import SAMPLING_RATE
-from components.engines.hub import fetch
+from components.engines.hub import Downloads, fetch
+from components.runs.line import MAX_FETCHING
 from tests.browser.harness import pair_variables, running_app
 from tests.hub.server import Hub
 
@@ -73,15 +78,21 @@ def api(hub: Hub, start: Callable) -> Iterator[httpx.Client]:
         yield client
 
 
-def compared(api: httpx.Client, clip: Path, pair: str, *lanes: str) -> dict:
+def answered(api: httpx.Client, clip: Path, pair: str, *lanes: str) -> tuple[str, object]:
+    """The event that ends a call of ``/compare``, and its data."""
     (file,) = api.post("/upload", files={"files": (clip.name, clip.read_bytes())}).raise_for_status().json()
     body = {"audio": {"path": file, "meta": {"_type": "gradio.FileData"}}, "pair": pair, "lanes": list(lanes)}
     event_id = api.post("/call/v2/compare", json=body).raise_for_status().json()["event_id"]
     answer = api.get(f"/call/compare/{event_id}").text
     assert TOKEN not in answer
     *_, event, data = [line for line in answer.splitlines() if line]
-    assert event == "event: complete", answer
-    (result,) = json.loads(data.removeprefix("data: "))
+    return event.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+def compared(api: httpx.Client, clip: Path, pair: str, *lanes: str) -> dict:
+    event, data = answered(api, clip, pair, *lanes)
+    assert event == "complete", data
+    (result,) = data
     return result
 
 
@@ -148,6 +159,32 @@ def test_the_page_serves_while_its_own_pair_is_still_being_fetched(hub, start, c
         assert ran(compared(api, clip_file, "small.en")) == ["whisper", "distil"]
 
 
+def test_who_waits_for_a_slow_download_takes_nobodys_place(hub, start, clip_file):
+    """Neither the place on the device, nor those in Gradio's queue, however many ask."""
+    slow = Hub(hub.repositories)
+    slow.faults[PAIRS["small.en"].teacher] = "slow"
+    too_many = 2
+    with (
+        slow.serving() as endpoint,
+        start(endpoint, HF_HUB_DOWNLOAD_TIMEOUT="60") as api,
+        ThreadPoolExecutor(MAX_FETCHING + too_many) as visitors,
+    ):
+        asked = [visitors.submit(answered, api, clip_file, "small.en") for _ in range(MAX_FETCHING + too_many)]
+        refused = list(islice(as_completed(asked, timeout=60), too_many))
+        for event, data in (future.result() for future in refused):
+            assert event == "error"
+            assert data["error"].startswith(f"{MAX_FETCHING} requests wait for downloads from the hub already.")
+        for _ in range(2):
+            assert ran(compared(api, clip_file, "custom")) == ["whisper", "distil"]
+        waiting = [future for future in asked if future not in refused]
+        assert not any(future.done() for future in waiting)
+        slow.hurry.set()
+        for event, data in (future.result(timeout=60) for future in waiting):
+            assert event == "complete"
+            assert ran(data[0]) == ["whisper", "distil"]
+    assert len(slow.authorizations[PAIRS["small.en"].teacher]) == len(slow.authorizations[PAIRS["small.en"].student])
+
+
 @pytest.fixture
 def here(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """This process has the hub as its own, and an empty cache."""
@@ -195,3 +232,69 @@ def test_faults_that_come_before_a_download(here, hub, fault, sentence):
     assert sentence in caught.value.message
     del hub.faults[STUDENT]
     fetch(STUDENT, None)
+
+
+def test_those_who_want_the_same_wait_for_one_download(here, hub):
+    alone = len(hub.authorizations.setdefault(STUDENT, []))
+    fetch(STUDENT, None)
+    alone = len(hub.authorizations[STUDENT]) - alone
+    other = PAIRS["medium.en"].student
+    before, hub.faults[other] = len(hub.authorizations.setdefault(other, [])), "slow"
+    downloads, told = Downloads(), []
+    with ThreadPoolExecutor(3) as visitors:
+        waiting = [
+            visitors.submit(downloads.fetch, other, None, progress=lambda *state: told.append(state)) for _ in range(3)
+        ]
+        wait_until(lambda: len(told) >= 3)
+        assert not any(future.done() for future in waiting)
+        hub.hurry.set()
+        assert [future.result(60) for future in waiting] == [None] * 3
+    assert len(hub.authorizations[other]) - before == alone
+    assert all(0 <= fraction < 1 and size > 0 for fraction, size in told)
+    del hub.faults[other]
+
+
+def test_a_download_goes_on_while_one_of_those_who_waited_is_left(here, hub, tiny_student):
+    hub.faults[STUDENT] = "slow"
+    downloads, leave, left = Downloads(), threading.Event(), threading.Event()
+    with ThreadPoolExecutor(2) as visitors:
+        gone = visitors.submit(downloads.fetch, STUDENT, None, cancelled=leave.is_set)
+        stays = visitors.submit(downloads.fetch, STUDENT, None, cancelled=left.is_set)
+        wait_until(lambda: downloads.waiting == 2)
+        leave.set()
+        with pytest.raises(Cancelled):
+            gone.result(60)
+        hub.hurry.set()
+        assert stays.result(60) is None
+
+        hub.hurry.clear()
+        other = PAIRS["medium.en"].student
+        hub.faults[other] = "slow"
+        last = visitors.submit(downloads.fetch, other, None, cancelled=left.is_set)
+        wait_until(lambda: downloads.waiting == 1)
+        left.set()
+        with pytest.raises(Cancelled):
+            last.result(60)
+        assert downloads.waiting == 0
+    hub.faults.clear()
+    hub.hurry.set()
+    downloads.fetch(other, None)
+
+
+def test_a_failed_download_fails_for_all_who_waited_and_the_next_tries_again(here, hub):
+    hub.faults[STUDENT] = "altered"
+    downloads = Downloads()
+    with ThreadPoolExecutor(3) as visitors:
+        for future in [visitors.submit(downloads.fetch, STUDENT, None) for _ in range(3)]:
+            with pytest.raises(CheckpointError, match="arrived damaged"):
+                future.result(60)
+    del hub.faults[STUDENT]
+    downloads.fetch(STUDENT, None)
+
+
+def wait_until(reached: Callable[[], bool], seconds: float = 30) -> None:
+    """Look again and again; there is no event to wait for."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.02)

@@ -175,7 +175,7 @@ class HubDataSet:
             except StopIteration:
                 return
             except Exception as error:  # whatever the network, the formats or the hub come up with
-                raise ManifestError(f"{self.name} cannot be read any further ({_first_line(error)}).") from error
+                raise ManifestError(f"{self.name} broke off: it {_explanation(error)}") from error
             yield row
 
     def _open(self) -> Any:
@@ -187,12 +187,16 @@ class HubDataSet:
             ) from error
         datasets.disable_progress_bars()
         try:
-            data = datasets.load_dataset(
-                self.path, self.config, split=self.split, streaming=True, token=self.token or None
-            )
+            builder = datasets.load_dataset_builder(self.path, self.config, token=self.token or None)
+            builder.config.decode_num_threads = 0  # else files of the hub are read ahead, by a step that decodes
+            data = builder.as_streaming_dataset(split=self.split)
         except Exception as error:
-            raise ManifestError(f"The data set {self.name} cannot be opened: {_first_line(error)}") from error
-        return data.decode(False)
+            raise ManifestError(f"The data set {self.name} {_explanation(error)}") from error
+        data = data.decode(False)
+        audio = [column for column, kind in (data.features or {}).items() if isinstance(kind, datasets.Audio)]
+        for column in audio:
+            data = data.cast_column(column, _undecoded())
+        return data
 
     def _item(self, number: int, row: dict[str, Any]) -> Item:
         for column in filter(None, (self.audio_column, self.text_column, self.id_column)):
@@ -206,11 +210,18 @@ class HubDataSet:
         name = row[self.id_column] if self.id_column else row.get("id") or PurePath(file).stem
         content = audio.get("bytes")
         if content is None:
-            import fsspec
-
-            with fsspec.open(file) as opened:
-                content = opened.read()
+            content = self._fetch(file)
         return Item(str(name or f"{self.split}-{number:06}"), content, None if text is None else str(text))
+
+    def _fetch(self, file: str) -> bytes:
+        """One clip of a data set whose audio stays in files of its own, there or on the hub."""
+        import fsspec
+
+        try:
+            with fsspec.open(file) as opened:
+                return opened.read()
+        except Exception as error:
+            raise ManifestError(f"{PurePath(file).name}, a clip of {self.name}, {_explanation(error)}") from error
 
 
 PRESETS: Mapping[str, HubDataSet] = MappingProxyType(
@@ -227,5 +238,57 @@ def _shuffled(things: Iterable[Any], seed: int) -> list[Any]:
     return listed
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _undecoded() -> Any:
+    """The feature of audio that stays as it came: in its file, or in the row.
+
+    The library's own, even where it decodes nothing, wants torchcodec for audio that lies in files.
+    """
+    import datasets
+
+    class Undecoded(datasets.Audio):
+        def encode_example(self, value: Any) -> Any:
+            return {"bytes": None, "path": value} if isinstance(value, str) else value
+
+    return Undecoded(decode=False)
+
+
+def _explanation(error: Exception) -> str:
+    """Why a data set cannot be opened or read, for a person; never a path of the server, which other messages hold."""
+    import httpx2  # what the hub's client speaks with
+    from datasets import exceptions
+    from huggingface_hub import errors as hub
+
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    status = next((each.response.status_code for each in causes if isinstance(each, hub.HfHubHTTPError)), None)
+    message = (str(error).strip() or type(error).__name__).splitlines()[0]
+    gone = exceptions.DatasetNotFoundError | hub.HFValidationError | hub.RepositoryNotFoundError
+    no_way = ConnectionError | httpx2.TransportError | hub.OfflineModeIsEnabled
+    sentences = (  # the first that applies
+        (
+            isinstance(error, hub.GatedRepoError) or "is a gated dataset" in message,
+            "is gated. Accept its terms on the hub, then set HF_TOKEN.",
+        ),
+        (
+            isinstance(error, gone),
+            "is neither a folder here nor a data set on the hub. If it is private, set HF_TOKEN.",
+        ),
+        (status in {401, 403}, "may not be read with this HF_TOKEN, says the hub. Set one that may."),
+        (status == 429, "is refused for now: the hub has had too many requests. Try again in a few minutes."),
+        (
+            status not in {None, 404},
+            f"cannot be fetched: the hub answers with error {status}. Try again later.",
+        ),
+        (
+            any(isinstance(each, no_way) for each in causes),
+            "cannot be fetched: the hub cannot be reached. Check the connection and try again.",
+        ),
+        # No such configuration, split or files: the message lists those there are.
+        (isinstance(error, exceptions.DatasetsError | ValueError), f"cannot be opened. {message}."),
+        (isinstance(error, FileNotFoundError), "is not there."),
+    )
+    said = next((sentence for applies, sentence in sentences if applies), None)
+    return said or f"cannot be read ({type(error).__name__}). The log says more."

@@ -1,4 +1,4 @@
-"""A small hub on loopback: checkpoints under names of the catalogue, and every way in which a hub may misbehave.
+"""A small hub on loopback: checkpoints and data sets by name, and every way in which a hub may misbehave.
 
 It answers what ``huggingface_hub`` asks of the real one: https://huggingface.co/docs/hub/api.
 """
@@ -11,11 +11,11 @@ import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 COMMIT = "c0ffee" * 6 + "c0ff"
@@ -23,7 +23,10 @@ COMMIT = "c0ffee" * 6 + "c0ff"
 
 COMMIT_BEFORE = "decade" * 6 + "deca"
 
-ADDRESSES = r"/(?:api/models/(?P<listed>[^/]+/[^/]+)(?P<call>/.*)?|(?P<held>[^/]+/[^/]+)/resolve/[^/]+/(?P<file>.+))"
+ADDRESSES = (
+    r"/(?:api/(?:models|datasets)/(?P<listed>[^/]+/[^/]+)(?P<call>/.*)?"
+    r"|(?:datasets/)?(?P<held>[^/]+/[^/]+)/resolve/[^/]+/(?P<file>.+))"
+)
 """Of a repository's description and listing, and of its files."""
 
 WEIGHTS = "model.safetensors"
@@ -64,7 +67,8 @@ class Hub:
 
     def files(self, repository: str) -> dict[str, Path]:
         """What a repository lists; with ``pickles`` its weights go by a pickle's name."""
-        files = {path.name: path for path in sorted(self.repositories[repository].iterdir())}
+        folder = self.repositories[repository]
+        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         if self.faults.get(repository) == "pickles":
             files["pytorch_model.bin"] = files.pop(WEIGHTS)
         return files
@@ -91,10 +95,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(body=True)
 
+    def do_POST(self) -> None:
+        """``paths-info``: which of these paths there are."""
+        self._answer(body=True, asked=json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
     def log_message(self, *_: object) -> None:
         pass
 
-    def _answer(self, *, body: bool) -> None:
+    def _answer(self, *, body: bool, asked: Mapping[str, Any] | None = None) -> None:
         path = unquote(urlsplit(self.path).path)
         match = re.fullmatch(ADDRESSES, path)
         repository = match and (match["listed"] or match["held"])
@@ -110,13 +118,13 @@ class _Handler(BaseHTTPRequestHandler):
         elif match["file"]:
             self._file(repository, match["file"], fault, body=body)
         else:
-            files = self.hub.files(repository)
-            listing = "/tree/" in (match["call"] or "")
-            self._json(
-                [_entry(name, path) for name, path in files.items()]
-                if listing
-                else _info(repository, self.hub.commit(repository), files)
-            )
+            files, call = self.hub.files(repository), match["call"] or ""
+            if asked is not None:
+                self._json([_entry(name, files[name]) for name in asked["paths"] if name in files])
+            elif tree := re.fullmatch(r"/tree/[^/]+(?:/(.+))?", call):
+                self._json(_tree(files, f"{tree[1]}/" if tree[1] else "", deep="recursive=true" in self.path.lower()))
+            else:
+                self._json(_info(repository, self.hub.commit(repository), files))
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         self.send_response(status)
@@ -131,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(text)
 
     def _file(self, repository: str, name: str, fault: str, *, body: bool) -> None:
@@ -147,16 +155,17 @@ class _Handler(BaseHTTPRequestHandler):
         tag, size = _tag(path), len(content)
         if weights and fault == "altered":
             content = content[:-64] + bytes(64)
-        start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range") or "") or [0, 0])[1])
-        content = content[start:]
+        part = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        start, end = (int(part[1]), int(part[2] or size - 1) + 1) if part else (0, size)
+        content = content[start:end]
         if weights and body and fault == "truncated":
             content = content[: len(content) // 2]
-        self.send_response(206 if start else 200)
+        self.send_response(206 if part else 200)
         self.send_header("ETag", f'"{tag}"')
         self.send_header("X-Repo-Commit", self.hub.commit(repository))
         self.send_header("Accept-Ranges", "bytes")
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        if part:
+            self.send_header("Content-Range", f"bytes {start}-{min(end, size) - 1}/{size}")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if not body:
@@ -183,6 +192,15 @@ def _entry(name: str, path: Path) -> dict[str, object]:
     if path.suffix == ".safetensors":
         entry["lfs"] = {"oid": _tag(path), "size": size, "pointerSize": 134}
     return entry
+
+
+def _tree(files: Mapping[str, Path], folder: str, *, deep: bool) -> list[dict[str, object]]:
+    """What lies in a folder, named with its slash: the folders, then the files; with ``deep`` also what lies below."""
+    below = [name for name in files if name.startswith(folder)]
+    folders = {folder + name.removeprefix(folder).split("/")[0] for name in below} - set(files)
+    return [{"type": "directory", "path": name, "size": 0, "oid": "0" * 40} for name in sorted(folders)] + [
+        _entry(name, files[name]) for name in below if deep or "/" not in name.removeprefix(folder)
+    ]
 
 
 def _info(repository: str, commit: str, files: dict[str, Path]) -> dict[str, object]:

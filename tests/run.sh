@@ -4,11 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Chromium for the browser tests, the synthesizers for the recipe's. Without root or apt what is there is used, and
+# Chromium for the browser tests, the synthesizers for the recipe's, npm for the README's JavaScript. Without root or apt what is there is used, and
 # tests that lack theirs are skipped with the reason.
 missing=()
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
-for tool in espeak-ng flite; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+for tool in espeak-ng flite npm; do command -v "$tool" >/dev/null || missing+=("$tool"); done
 if ((${#missing[@]})) && command -v apt-get >/dev/null; then
   sudo=$([ "$(id -u)" = 0 ] || echo "sudo -n")
   { $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "${missing[@]}"; } >/dev/null 2>&1 ||

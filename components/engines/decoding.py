@@ -133,8 +133,9 @@ class CachedDecoder:
             values.copy_(_heads(attention.v_proj(encoder_states), attention))
 
     def forget(self) -> None:
-        """Clear the slots. Needed where a pass looks at all of them: what is masked counts for 0, but 0 of NaN is NaN,
-        and an overflow in half precision would else stay for every window to come.
+        """Clear the slots, for passes that look at all of them.
+
+        What is masked counts for 0, but 0 of NaN is NaN: an overflow in half precision would stay for every window.
         """
         self.own.zero_()
 
@@ -419,7 +420,7 @@ class GraphedEncoder:
     def __init__(self, encoder: Any, window_frames: int, device: Device) -> None:
         weight = encoder.conv1.weight
         self._window = weight.new_zeros(1, weight.shape[1], window_frames)
-        self._states = weight.new_zeros(())
+        self._states = weight.new_zeros(1, encoder.config.max_source_positions, encoder.config.d_model)
         self._encoder = encoder
         self._replay = device.capture(self._run)
 
@@ -430,4 +431,4 @@ class GraphedEncoder:
         return BaseModelOutput(last_hidden_state=self._states)
 
     def _run(self) -> None:
-        self._states = self._encoder(self._window).last_hidden_state
+        self._states.copy_(self._encoder(self._window).last_hidden_state)

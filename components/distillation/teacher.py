@@ -58,7 +58,7 @@ _WIDEN = Stage(
     timed=True,
 )
 _LONGER = replace(
-    _WIDEN, steps=1500, most=4, learning_rate=6e-4, warmup=40, full=0.6, shifted=0.3, times=2.0, warped=0.5
+    _WIDEN, steps=1000, most=4, learning_rate=6e-4, warmup=40, full=0.6, shifted=0.3, times=2.0, warped=0.5
 )
 STAGES = (
     Stage("listen", 3000, size=16, most=1, layers=0, ctc=1.0, ce=0.0, learning_rate=1.5e-3, warmup=200, shifted=1.0),
@@ -68,7 +68,7 @@ STAGES = (
     replace(_WIDEN, name="time", warmup=20, full=0.4, shifted=0.3, fresh_times=True),
     replace(_WIDEN, name="settle", warmup=10, decay=170, full=1.0, shifted=0.2, times=5.0),
     replace(_LONGER, name="longer"),
-    replace(_LONGER, name="finish", steps=600, warmup=1, decay=600, full=0.8),
+    replace(_LONGER, name="finish", steps=1000, warmup=40, decay=1000, full=0.8),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import soundfile
 
 from components.core.catalog import CHECKPOINTS
 from components.core.types import SAMPLING_RATE
-from tests.browser.harness import SIZES, open_page, pair_variables, running_app
+from tests.browser.harness import CHROMIUM, SIZES, launch, open_page, pair_variables, running_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 WAIT_MS = 60_000
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,14 +54,11 @@ def browser(clip_file: Path) -> Iterator[Browser]:
         pytest.skip("there is no Chromium on this machine")
     playwright.expect.set_options(timeout=WAIT_MS)
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--use-fake-ui-for-media-stream",
-                "--use-fake-device-for-media-stream",
-                f"--use-file-for-fake-audio-capture={clip_file}",
-            ],
+        browser = launch(
+            driver,
+            "--use-fake-ui-for-media-stream",
+            "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-audio-capture={clip_file}",
         )
         yield browser
         browser.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,10 +18,11 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page, Playwright
 
 ROOT = Path(__file__).parents[2]
 START_S = 240
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
@@ -76,3 +78,8 @@ def open_page(page: Page, url: str) -> None:
     page.goto(url)
     page.get_by_role("button", name="Run comparison", exact=True).wait_for()
     page.locator("#stamp dd").nth(3).wait_for()
+
+
+def launch(driver: Playwright, *arguments: str) -> Browser:
+    """Start the system's Chromium; the driver's own would be a download."""
+    return driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *arguments])

@@ -1,0 +1,44 @@
+"""A walk through all that the page shows, for those who look at it: accessibility checks and screenshots."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Page
+
+FOLDS = ("Timestamps and subtitles", "Result as JSON", "Repeat this run from a script")
+BENCHMARK_CLIPS = 3
+
+
+def tour(page: Page) -> Iterator[str]:
+    """Use an open page tab by tab, on shipped clips; yields what it shows each time it stands still."""
+    yield "compare-empty"
+    page.locator("#examples button").first.click()
+    page.locator("#clip [data-testid^=waveform-]").first.wait_for(state="attached")
+    page.get_by_role("button", name="Run comparison", exact=True).click()
+    page.locator("#parameters .js-plotly-plot .barlayer .point").first.wait_for(state="attached")
+    page.locator("#run:not([disabled])").wait_for()
+    yield "compare"
+    for fold in ("Options and reference text", *FOLDS):
+        page.get_by_role("button", name=fold).click()
+    page.locator("#curl .cm-line").first.wait_for()
+    yield "compare-unfolded"
+    page.get_by_role("tab", name="Models", exact=True).click()
+    page.locator("#passes .js-plotly-plot .barlayer .point").first.wait_for(state="attached")
+    yield "models"
+    page.get_by_role("tab", name="Benchmark", exact=True).click()
+    page.locator("#benchmark-options").get_by_role("button").first.click()
+    limit = page.locator("#benchmark-limit input[type=number]")
+    limit.fill(str(BENCHMARK_CLIPS))
+    limit.press("Enter")
+    yield "benchmark-empty"
+    page.get_by_role("button", name="Run benchmark", exact=True).click()
+    page.locator("#benchmark-status").get_by_text("Done").wait_for()
+    page.locator("#benchmark-run:not([disabled])").wait_for()
+    page.locator("#benchmark-clip input").click()
+    page.get_by_role("option").first.click()
+    page.locator("#benchmark-words .card").first.wait_for()
+    yield "benchmark"

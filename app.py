@@ -21,6 +21,10 @@ def main() -> None:
         sys.stderr.write(f"{error.message}\n")
         raise SystemExit(2) from None
 
+    # Gradio adds up what its monitoring page would show, after every event, in the midst of somebody's measurement.
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
+
     from components.runs.lab import Lab
     from components.ui import layout
 

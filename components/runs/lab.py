@@ -294,17 +294,23 @@ class Lab:
         else:
             lanes = list(self.default_lanes())
         lanes, refused = self._fetch(lanes)  # before the device is held: other pairs are served meanwhile
-        with self.line.turn():
-            for lane in lanes:
-                try:
-                    self._place(lane)
-                except WhisperSpaceError as error:
-                    logger.warning("%s is not ready: %s", lane.label, error.message)
-                    refused[lane] = error.message
         if self.places_first:
-            self._unplaced |= refused
+            self._unplaced |= refused | self._place_all(lanes)  # in this very thread, for which alone a GPU is played
+        else:
+            self.line.run(lambda: self._place_all(lanes))
 
     # -- how
+
+    def _place_all(self, lanes: Sequence[LaneSpec]) -> dict[LaneSpec, str]:
+        """Those that could not be placed, and why."""
+        refused = {}
+        for lane in lanes:
+            try:
+                self._place(lane)
+            except WhisperSpaceError as error:
+                logger.warning("%s is not ready: %s", lane.label, error.message)
+                refused[lane] = error.message
+        return refused
 
     def _place(self, lane: LaneSpec) -> None:
         engine = self.pool.get(lane)
@@ -383,13 +389,15 @@ class Lab:
             if progress is not None:
                 progress(0.0, f"Waiting for the device: {before} before you")
 
-        lanes, refused = self._fetch(lanes, progress, cancelled, MAX_FETCHING if bounded else None)
-        with self.line.turn(places=MAX_WAITING if bounded else None, tell=tell, cancelled=cancelled):
+        def run() -> Comparison:
             clip = load_audio(source, clip_id=clip_id, max_audio_s=self.settings.max_audio_s)
             # On ZeroGPU the run is in a process of its own, which no callback can reach.
             callbacks: dict[str, Any] = {} if self.places_first else {"progress": progress, "cancelled": cancelled}
-            comparison = self._run(clip=clip, lanes=lanes, **arguments, **callbacks)
-        failures = [LaneFailure(clip.clip_id, lane.lane_id, message) for lane, message in refused.items()]
+            return self._run(clip=clip, lanes=ready, **arguments, **callbacks)
+
+        ready, refused = self._fetch(lanes, progress, cancelled, MAX_FETCHING if bounded else None)
+        comparison = self.line.run(run, places=MAX_WAITING if bounded else None, tell=tell, cancelled=cancelled)
+        failures = [LaneFailure(comparison.clip_id, lane.lane_id, message) for lane, message in refused.items()]
         return dataclasses.replace(comparison, failures=(*comparison.failures, *failures))
 
     def _compare_clip(self, *, clip: AudioClip, lanes: Sequence[LaneSpec], **arguments: Any) -> Comparison:

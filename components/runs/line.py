@@ -1,15 +1,20 @@
-"""Who waits for the device: served one at a time, in the order in which they came."""
+"""Who waits for the device: served one at a time, by one thread, in the order in which they came."""
 
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextvars import copy_context
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from components.core.errors import BusyError, Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    Result = TypeVar("Result")
 
 MAX_WAITING = 24
 """Comparisons that may wait for the device; further ones are refused, with a sentence."""
@@ -22,15 +27,53 @@ POLL_S = 0.25
 
 
 class Line:
-    """Two measurements at once would time each other: everybody but the first waits."""
+    """Two measurements at once would time each other: everybody but the first waits.
+
+    What is measured runs in one thread for all. Each thread that computes has its own pools of threads and of memory,
+    and a server's many would keep them all.
+    """
 
     def __init__(self) -> None:
         self._line: list[object] = []
         self._moved = threading.Condition()
+        self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
 
     def __len__(self) -> int:
         """How many there are, the one who is served among them."""
         return len(self._line)
+
+    def run(
+        self,
+        function: Callable[[], Result],
+        *,
+        places: int | None = None,
+        tell: Callable[[int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Result:
+        """Wait for the turn (see there), and call the function in the device's thread, with the caller's context.
+
+        Raises:
+            BusyError: so many wait already.
+            Cancelled: ``cancelled()`` turned true while waiting.
+        """
+        future: Future[Result] = Future()
+        context = copy_context()
+        with self.turn(places=places, tell=tell, cancelled=cancelled):
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="device", daemon=True)
+                self._thread.start()
+            self._work.put((future, lambda: context.run(function)))
+            return future.result()
+
+    def _serve(self) -> None:
+        while True:
+            future, function = self._work.get()
+            try:
+                future.set_result(function())
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+                future.set_exception(error)
+            del future, function  # or the last result would live until the next
 
     @contextmanager
     def turn(

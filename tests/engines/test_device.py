@@ -48,6 +48,11 @@ def test_the_stamp():
     assert machine.processes == 2
 
 
+def test_the_device_is_pytorchs_best_also_where_pytorch_is_not_asked():
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert devices.detect() == Device(best)
+
+
 def test_memory_of_a_cpu():
     cpu = Device("cpu")
     assert cpu.peak_memory_bytes() is None

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from playwright.sync_api import Browser, Page, Playwright
 
@@ -27,7 +27,9 @@ SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "hei
 
 
 @contextmanager
-def running_app(*, log: list[str] | None = None, **variables: str) -> Iterator[str]:
+def running_app(
+    *, command: Sequence[str] = ("app.py",), log: list[str] | None = None, **variables: str
+) -> Iterator[str]:
     """Start ``app.py`` on a free port, yield its address once it answers, and end it. ``log`` gets what it prints."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -37,7 +39,7 @@ def running_app(*, log: list[str] | None = None, **variables: str) -> Iterator[s
     contract = {"PAIR", "PAIRS", "TEACHER_CHECKPOINT", "STUDENT_CHECKPOINT", "LANES", "DTYPE", "ATTENTION", "RUNTIME"}
     kept = {name: value for name, value in os.environ.items() if name not in contract}
     process = subprocess.Popen(
-        [sys.executable, "app.py"],
+        [sys.executable, *command],
         cwd=ROOT,
         env=kept | own | variables,
         stdout=subprocess.PIPE,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from components.core import catalog
-from components.core.audio import load_audio
+from components.core.audio import is_silent, load_audio
 from components.core.errors import CheckpointError, LaneError, WhisperSpaceError
 from components.core.fitting import check_fit
 from components.core.records import read_manifest
@@ -393,7 +393,9 @@ class Lab:
             clip = load_audio(source, clip_id=clip_id, max_audio_s=self.settings.max_audio_s)
             # On ZeroGPU the run is in a process of its own, which no callback can reach.
             callbacks: dict[str, Any] = {} if self.places_first else {"progress": progress, "cancelled": cancelled}
-            return self._run(clip=clip, lanes=ready, **arguments, **callbacks)
+            # Silence, and lanes of which none is here, are answered without a GPU.
+            needed = ready and not is_silent(clip.samples)
+            return (self._run if needed else self._compare_clip)(clip=clip, lanes=ready, **arguments, **callbacks)
 
         ready, refused = self._fetch(lanes, progress, cancelled, MAX_FETCHING if bounded else None)
         comparison = self.line.run(run, places=MAX_WAITING if bounded else None, tell=tell, cancelled=cancelled)

@@ -8,24 +8,25 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 import soundfile
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download, metadata_load
 
 from components.core.catalog import PAIRS
 from components.core.errors import Cancelled, CheckpointError
+from components.core.settings import ACCELERATED_PAIR
 from components.core.types import SAMPLING_RATE
-from components.engines.hub import Downloads, fetch
+from components.engines.hub import FILES, Downloads, fetch
 from components.runs.line import MAX_FETCHING
-from tests.browser.harness import pair_variables, running_app
+from tests.browser.harness import ROOT, pair_variables, running_app
 from tests.hub.server import Hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 TOKEN = "hf_LoopbackSecret"
 CATALOGUE = [pair for pair in PAIRS if pair != "offline"]
@@ -183,6 +184,40 @@ def test_who_waits_for_a_slow_download_takes_nobodys_place(hub, start, clip_file
             assert event == "complete"
             assert ran(data[0]) == ["whisper", "distil"]
     assert len(slow.authorizations[PAIRS["small.en"].teacher]) == len(slow.authorizations[PAIRS["small.en"].student])
+
+
+NOT_PUBLISHED = {"model-*-of-*.safetensors", "model.safetensors.index.json", "processor_config.json"}
+"""Of the files that are asked for, those that neither checkpoint of the default pair on a GPU has."""
+
+
+def preloaded_by_the_card() -> dict[str, list[str]]:
+    lines = metadata_load(ROOT / "README.md")["preload_from_hub"]
+    return {repository: names.split(",") for repository, names in map(str.split, lines)}
+
+
+def test_the_card_preloads_every_file_that_a_fetch_asks_for():
+    pair = PAIRS[ACCELERATED_PAIR]
+    card = preloaded_by_the_card()
+    assert set(card) == {pair.teacher, pair.student}
+    for names in card.values():
+        assert names == sorted(set(FILES) - NOT_PUBLISHED)
+
+
+def test_what_the_card_preloads_is_enough_without_a_hub(here, hub, start, clip_file, tmp_path):
+    """And where the hub is there, no weights are fetched again."""
+    for repository, names in preloaded_by_the_card().items():
+        there = {path.name for path in hub.repositories[repository].iterdir()}
+        for name in there.intersection(names):
+            hf_hub_download(repository, name)
+        weights = Path(hf_hub_download(repository, "model.safetensors")).resolve()
+        changed = weights.stat().st_mtime_ns
+        fetch(repository, None)
+        assert weights.stat().st_mtime_ns == changed
+        hub.faults[repository] = "unreachable"
+    variables = {"PAIR": ACCELERATED_PAIR, "HF_HUB_CACHE": str(tmp_path)}
+    with hub.serving() as endpoint, start(endpoint, **variables) as api:
+        assert ran(compared(api, clip_file, ACCELERATED_PAIR)) == ["whisper", "distil"]
+    hub.faults.clear()
 
 
 @pytest.fixture

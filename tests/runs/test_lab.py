@@ -6,17 +6,20 @@ import pickle
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import replace
 
 import pytest
 import soundfile
 
 from components.core.catalog import LANES
-from components.core.errors import AudioError, Cancelled, CheckpointError, LaneError
+from components.core.errors import AudioError, BusyError, Cancelled, CheckpointError, LaneError
 from components.core.settings import Settings
 from components.engines.base import DecodingOptions
 from components.runs import lab as lab_module
 from components.runs.lab import Lab
+from components.runs.line import Line
 from components.runs.measure import is_warm
 
 
@@ -191,3 +194,48 @@ def test_what_crosses_to_another_process_can_be_pickled(lab, source, speechlike_
     comparison = lab._run(**pickle.loads(pickle.dumps(arguments)))
     assert pickle.loads(pickle.dumps(comparison)) == comparison
     assert lab_module._gpu_duration_s(**arguments) == round(20 + 6 * 1.3)
+
+
+def test_the_token_is_in_no_export(settings, source, speechlike_clip, tmp_path):
+    lab = Lab(replace(settings, token="hf_Secret"))
+    soundfile.write(tmp_path / "speech.wav", speechlike_clip.samples, speechlike_clip.sampling_rate)
+    (tmp_path / "manifest.jsonl").write_text('{"clip_id": "speech", "audio": "speech.wav", "text": "a"}\n')
+    report = lab.benchmark(tmp_path / "manifest.jsonl", tmp_path / "runs.jsonl", lanes=["distil"])
+    exported = (tmp_path / "runs.jsonl").read_text() + repr(report) + repr(lab.compare(source)) + repr(lab.settings)
+    assert "speech" in exported
+    assert "hf_Secret" not in exported
+
+
+def test_a_line_is_served_in_order_and_refuses_whom_it_cannot_hold():
+    line, served = Line(), []
+    with line.turn():
+        threads = []
+        for number in range(3):
+            threads.append(threading.Thread(target=line.run, args=(lambda number=number: served.append(number),)))
+            threads[-1].start()
+            while len(line) < 2 + number:
+                time.sleep(0.001)
+        with pytest.raises(BusyError, match="3 requests wait for the device already"):
+            line.run(served.clear, places=3)
+        assert served == []
+    for thread in threads:
+        thread.join()
+    assert served == [0, 1, 2]
+    assert len(line) == 0
+
+
+def test_all_that_is_measured_runs_in_one_thread_with_its_callers_context():
+    line, where = Line(), []
+    caller = ContextVar("caller")
+
+    def ask(name: str) -> None:
+        caller.set(name)
+        assert line.run(lambda: (where.append(threading.current_thread()), caller.get())[1]) == name
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(ask, "abc"))
+    assert len(where) == 3
+    assert len(set(where)) == 1
+    with pytest.raises(AudioError, match="reaches who asked"):
+        line.run(lambda: (_ for _ in ()).throw(AudioError("reaches who asked")))
+    assert line.run(lambda: "and the next is served") == "and the next is served"

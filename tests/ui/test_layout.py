@@ -73,11 +73,13 @@ def test_the_shipped_pair_is_labelled_where_it_is_chosen(tiny_teacher, tiny_stud
 @pytest.mark.parametrize("variables", [{"PAIR": "nothing"}, {"LANES": "whisper,other", "DTYPE": "float8"}])
 def test_a_wrong_variable_stops_the_start_with_the_choices(variables):
     environ = {name: value for name, value in os.environ.items() if name not in {"PAIR", "LANES", "DTYPE"}} | variables
+    environ["HF_TOKEN"] = "hf_Secret"
     done = subprocess.run(
         [sys.executable, "app.py"], env=environ, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+    assert "hf_Secret" not in done.stdout + done.stderr
     for name in variables:
         assert name in done.stderr
     assert BASELINE_LANE in done.stderr or "offline" in done.stderr

@@ -1,4 +1,4 @@
-"""The speed of an architecture as a page: a chart of times, one of ratios, a table, and what they hold for."""
+"""The speed of an architecture as charts and a page: times, ratios, what a token takes, and what they hold for."""
 
 from __future__ import annotations
 
@@ -63,6 +63,32 @@ def speed_ratio_figure(result: SpeedJSON) -> go.Figure:
     return _layout(figure, y=f"As fast as {lane_label(BASELINE_LANE)} (times)")
 
 
+def speed_token_figure(result: SpeedJSON) -> go.Figure:
+    """Milliseconds a token, and a line across each bar: what reading weights and caches once a token would take."""
+    figure = go.Figure()
+    for lane in result["lanes"]:
+        label = escape(lane_label(lane["lane_id"]))
+        limit_ms = lane["ms_per_token"] * lane["bandwidth_fraction"]
+        share = f"{lane['bandwidth_fraction']:.0%}"
+        figure.add_bar(
+            x=[label],
+            y=[lane["ms_per_token"]],
+            name=label,
+            marker={"color": lane_colour(lane["lane_id"])},
+            text=[f"{lane['ms_per_token']:.2f}"],
+            hovertemplate=f"%{{y:.3f}} ms a token, {share} of the memory bandwidth<extra>{label}</extra>",
+        )
+        figure.add_scatter(
+            x=[label],
+            y=[limit_ms],
+            name=f"{label}, limit",
+            mode="markers",
+            marker={"symbol": "line-ew", "size": 46, "color": INK, "line": {"width": 3, "color": INK}},
+            hovertemplate=f"limit of the memory bandwidth: %{{y:.3f}} ms a token<extra>{label}</extra>",
+        )
+    return _layout(figure, y="A token, and the bandwidth's limit, the line (milliseconds)")
+
+
 def write_speed_page(result: SpeedJSON, path: str | Path) -> None:
     """Write one HTML file that needs nothing else.
 
@@ -72,7 +98,7 @@ def write_speed_page(result: SpeedJSON, path: str | Path) -> None:
     machine, notebook = result["machine"], result["notebook"]
     charts = [
         figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
-        for number, figure in enumerate((speed_figure(result), speed_ratio_figure(result)))
+        for number, figure in enumerate((speed_figure(result), speed_ratio_figure(result), speed_token_figure(result)))
     ]
     failures = "".join(
         f"<li>{escape(lane_label(failure['lane_id']))}: {escape(failure['message'])}</li>"
@@ -93,7 +119,7 @@ the lanes alternating. The notebook printed {notebook["whisper"]:.1f} s and {not
 <p>{escape(machine["device_name"])} ({escape(machine["device"])}), {machine["threads"]} threads, memory bandwidth
 {result["bandwidth_bytes_per_s"] / 1e9:.1f} GB/s; {escape(libraries)}.</p>
 {"".join(charts)}
-{_table(result)}
+{speed_table(result)}
 {f"<p>These could not run:</p><ul>{failures}</ul>" if failures else ""}
 </html>
 """,
@@ -101,7 +127,8 @@ the lanes alternating. The notebook printed {notebook["whisper"]:.1f} s and {not
     )
 
 
-def _table(result: SpeedJSON) -> str:
+def speed_table(result: SpeedJSON) -> str:
+    """Every figure of every lane, as an HTML table."""
     rows = [
         (
             lane_label(lane["lane_id"]),
@@ -116,9 +143,12 @@ def _table(result: SpeedJSON) -> str:
         )
         for lane in result["lanes"]
     ]
-    head = "".join(f"<th>{column}</th>" for column in COLUMNS)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    head = "".join(f"<th scope='col'>{column}</th>" for column in COLUMNS)
+    body = "".join(
+        f"<tr><th scope='row'>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _layout(figure: go.Figure, *, y: str) -> go.Figure:

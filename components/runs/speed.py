@@ -7,14 +7,15 @@ notebook, one clip after another, the lanes alternating; warm, and with nothing 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from components.core import catalog
-from components.core.errors import CheckpointError, LaneError
-from components.core.records import SpeedJSON, failure_to_row, machine_to_json
+from components.core.errors import CheckpointError, LaneError, ManifestError
+from components.core.records import SpeedJSON, SpeedLaneJSON, failure_to_row, machine_to_json
 from components.core.types import BASELINE_LANE
 from components.engines import device as devices
 from components.runs.measure import RequestStopwatch
@@ -31,6 +32,9 @@ NOTEBOOK = Path(catalog.__file__).with_name("notebook_73.json")
 """Tokens of each of the notebook's clips, end-of-text included, prompt not; and the seconds that it printed."""
 
 COPIES = 10
+
+MAX_RUN_CHARACTERS = 1_000_000
+"""A saved run has a few thousand; what is longer is not read."""
 
 
 @dataclass
@@ -65,6 +69,54 @@ def notebook_tokens(limit: int | None = None) -> list[dict[str, int]]:
     figures = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     pairs = zip(figures["whisper_tokens"], figures["distil_tokens"], strict=True)
     return [{"teacher": teacher, "student": student} for teacher, student in pairs][:limit]
+
+
+def read_speed(text: str) -> SpeedJSON:
+    """A run that was saved: the JSON of ``speed``, what the command line printed with ``--json``, or a benchmark's.
+
+    Raises:
+        ManifestError: it is none of these, or has lanes or figures that no run has.
+    """
+    try:
+        return _parsed(text)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise ManifestError(
+            "This is not a saved speed run. Make one with `python -m components.runs speed --json > run.json`."
+        ) from error
+
+
+def _parsed(text: str) -> SpeedJSON:
+    if len(text) > MAX_RUN_CHARACTERS:
+        raise ValueError("too long")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = json.loads(text.strip().splitlines()[-1])  # a table was printed before it
+    run = found.get("speed", found)
+    _check(run, {name: kind for name, kind in get_type_hints(SpeedJSON).items() if kind in {str, int, float}})
+    _check(run["notebook"], {"whisper": float, "distil": float})
+    _check(run["machine"], {"device": str, "device_name": str, "threads": int})
+    _check(run["machine"]["libraries"], dict.fromkeys(run["machine"]["libraries"], str))
+    for lane in run["lanes"]:
+        _check(lane, get_type_hints(SpeedLaneJSON))
+    for failure in run["failures"]:
+        _check(failure, {"lane_id": str, "message": str})
+    if not run["lanes"] or {lane["lane_id"] for lane in run["lanes"] + run["failures"]} - catalog.LANES.keys():
+        raise ValueError("no lanes, or others")
+    return run
+
+
+def _check(found: Any, kinds: dict[str, Any]) -> None:
+    """Compare figures and texts with what they should be; numbers are finite."""
+    for name, kind in kinds.items():
+        kinds_allowed = get_args(kind) or (kind,)  # those of a union
+        value = found[name]
+        if isinstance(value, bool) or not isinstance(
+            value, (*kinds_allowed, *((int,) if float in kinds_allowed else ()))
+        ):
+            raise TypeError(name)
+        if isinstance(value, (int, float)) and not math.isfinite(value):
+            raise ValueError(name)
 
 
 def speed(

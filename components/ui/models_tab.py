@@ -9,6 +9,7 @@ import gradio as gr
 from components.ui import markup
 from components.ui.compare_tab import chart, visit_rows
 from components.ui.requests import Refused, plain_words
+from components.ui.speed_panel import SpeedPanel
 
 if TYPE_CHECKING:
     from components.core.types import ModelInfo
@@ -35,6 +36,7 @@ class ModelsTab:
                 )
                 self.passes = gr.Plot(show_label=False, container=False, elem_id="passes")
         self.shares = gr.HTML(markup.decoder_shares([]), elem_id="shares", padding=False)
+        SpeedPanel()
 
     @property
     def outputs(self) -> list[Any]:

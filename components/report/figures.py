@@ -27,6 +27,8 @@ LEGEND_ROW_PX = 19
 """A legend above the plot takes this much for each entry on a phone; beyond three, figures grow by it."""
 LABEL_LENGTH = 14
 """Characters of a lane's name before it is broken, so that it fits beside a bar on a phone."""
+MIN_SLOTS = 3
+"""Samples that a chart has room for at least, so that a first one is no wall of colour."""
 MAX_TOKENS = 448
 """Whisper's longest decoder sequence, prompt included."""
 
@@ -71,6 +73,12 @@ def styled(figure: go.Figure, *, x: str, y: str, height: int = HEIGHT_PX) -> go.
 
 def _height(entries: int) -> int:
     return HEIGHT_PX + LEGEND_ROW_PX * max(0, entries - 3)
+
+
+def _slots(count: int) -> list[float]:
+    """Range of a category axis with ``count`` samples in its middle."""
+    spare = max(0, MIN_SLOTS - count) / 2
+    return [-0.5 - spare, count - 0.5 + spare]
 
 
 def _bar(lane_id: str, part: str = "") -> dict[str, object]:
@@ -118,7 +126,7 @@ def latency_figure(rows: Sequence[LaneRun]) -> go.Figure:
     _part_legend(figure)
     figure.update_layout(barmode="stack")
     styled(figure, x="Sample (number)", y="Latency (seconds)", height=_height(len(lanes_of(rows))))
-    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_xaxes(type="category", showgrid=False, range=_slots(len(grouped)))
     return figure.update_yaxes(rangemode="tozero")
 
 
@@ -156,7 +164,7 @@ def speed_up_figure(rows: Sequence[LaneRun]) -> go.Figure:
     )
     figure.update_layout(barmode="group", showlegend=True)
     styled(figure, x="Sample (number)", y="Speed-up (times)", height=_height(len(lanes)))
-    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_xaxes(type="category", showgrid=False, range=_slots(len(grouped)))
     highest = max([1.0, *(ratio for lane_id in lanes for ratio in speed_ups(rows, lane_id) if ratio)])
     return figure.update_yaxes(range=[0, highest * 1.08])
 

@@ -57,7 +57,7 @@ def chart(title: str, elem_id: str) -> gr.Plot:
     """A column of its own, with a heading above the figure: beside others on a desktop, alone on a phone."""
     with gr.Column(min_width=290, elem_classes="chart"):
         gr.HTML(markup.heading(title), padding=False)
-        return gr.Plot(show_label=False, container=False, elem_id=elem_id)
+        return gr.Plot(label=title, show_label=False, container=False, elem_id=elem_id)
 
 
 class CompareTab:
@@ -80,6 +80,7 @@ class CompareTab:
                 with gr.Row():
                     self.run = gr.Button("Run comparison", variant="primary", elem_id="run", scale=3)
                     self.cancel = gr.Button("Cancel", elem_id="cancel", interactive=False, scale=1, min_width=100)
+                self._options()
             if clips:
                 with gr.Column(scale=2, min_width=300):
                     examples = gr.Dataset(
@@ -90,7 +91,6 @@ class CompareTab:
                         label="Example clips",
                         elem_id="examples",
                     )
-        self._options()
         if clips:
             fill = [self.audio, self.reference]
             examples.click(lambda index: clips[index], examples, fill, api_visibility="private", queue=False)
@@ -102,32 +102,27 @@ class CompareTab:
     def _options(self) -> None:
         lanes = self.lab.offered_lanes()
         with gr.Accordion("Options and reference text", open=False, elem_id="options"):
+            self.reference = gr.Textbox(
+                label="Reference text (optional)",
+                info="What is really said: word errors are counted against it.",
+                lines=2,
+                elem_id="reference",
+            )
+            self.pair = gr.Dropdown(
+                [(self._pair_label(pair_id), pair_id) for pair_id in self.lab.offered_pairs],
+                value=self.lab.default_pair,
+                label="Pair",
+                info="A teacher and the student distilled from it.",
+                elem_id="pair",
+            )
+            self.lanes = gr.CheckboxGroup(
+                [(lane.label, lane.lane_id) for lane in lanes],
+                value=[lane.lane_id for lane in self.lab.default_lanes()],
+                label="Lanes",
+                info="What runs, one after another.",
+                elem_id="lanes",
+            )
             with gr.Row():
-                self.reference = gr.Textbox(
-                    label="Reference text (optional)",
-                    info="What is really said: word errors are counted against it.",
-                    lines=2,
-                    elem_id="reference",
-                    min_width=300,
-                    scale=2,
-                )
-                self.pair = gr.Dropdown(
-                    [(self._pair_label(pair_id), pair_id) for pair_id in self.lab.offered_pairs],
-                    value=self.lab.default_pair,
-                    label="Pair",
-                    info="A teacher and the student distilled from it.",
-                    elem_id="pair",
-                    min_width=300,
-                )
-            with gr.Row():
-                self.lanes = gr.CheckboxGroup(
-                    [(lane.label, lane.lane_id) for lane in lanes],
-                    value=[lane.lane_id for lane in self.lab.default_lanes()],
-                    label="Lanes",
-                    info="What runs, one after another.",
-                    elem_id="lanes",
-                    min_width=260,
-                )
                 self.repeats = gr.Slider(
                     1,
                     MAX_REPEATS,

@@ -108,7 +108,7 @@ def hero(comparison: Comparison, visit: Sequence[LaneRun], note: str) -> str:
         escape(part)
         for part in (
             machine.device_name,
-            f"{machine.threads} threads" if machine.device == "cpu" else "",
+            f"{machine.threads} {'thread' if machine.threads == 1 else 'threads'}" if machine.device == "cpu" else "",
             *(" and ".join(dict.fromkeys(values)) for values in zip(*_ran_with(comparison), strict=True)),
             f"{comparison.audio_length_s:.1f} s of audio",
         )
@@ -283,7 +283,7 @@ def segments(comparison: Comparison) -> str:
     for run in comparison.runs:
         found = run.transcript.segments
         rows = "".join(
-            f"<tr><td>{clock(part.start_s)}</td><td>{clock(part.end_s)}</td><td>{escape(part.text.strip())}</td></tr>"
+            f"<tr><td>{_short(part.start_s)}</td><td>{_short(part.end_s)}</td><td>{escape(part.text.strip())}</td></tr>"
             for part in found
         )
         name = f"{stem}.{run.lane_id}"
@@ -297,6 +297,11 @@ def segments(comparison: Comparison) -> str:
             f"<tbody>{rows or '<tr><td colspan=3>No timestamps</td></tr>'}</tbody></table></div></div>"
         )
     return f"<section class='segments'>{''.join(tables)}</section>"
+
+
+def _short(seconds: float) -> str:
+    """Minutes, seconds and thousandths; hours only where there are some."""
+    return clock(seconds).removeprefix("00:")
 
 
 def _download(filename: str, content: str, label: str, mime: str) -> str:
@@ -336,7 +341,8 @@ def models_table(infos: Sequence[ModelInfo], note: str) -> str:
         "Attention": lambda info: _loaded(info.attention),
     }
     body = "".join(
-        f"<tr><th scope='row'>{name}</th>{''.join(f'<td>{cell(info)}</td>' for info in infos)}</tr>"
+        f"<tr><th scope='row' class='{'part' if name.startswith('of the') else 'whole'}'>{name}</th>"
+        f"{''.join(f'<td>{cell(info)}</td>' for info in infos)}</tr>"
         for name, cell in rows.items()
     )
     return (

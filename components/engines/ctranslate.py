@@ -176,6 +176,28 @@ class CTranslateEngine:
             attention=RUNTIME,
         )
 
+    @staticmethod
+    def expected(settings: Settings, device: Device) -> dict[str, str]:
+        """What will run, before it is loaded.
+
+        Raises:
+            LaneError: CTranslate2 has no such arithmetic here.
+        """
+        return {"dtype": compute_type_of(settings.dtype, device), "attention": RUNTIME, "runtime": RUNTIME}
+
+    @staticmethod
+    def preparation(lane: LaneSpec, settings: Settings, device: Device) -> str:
+        """What is done once, the first time; empty where it has been done.
+
+        Raises:
+            CheckpointError: the configuration cannot be read.
+            LaneError: CTranslate2 has no such arithmetic here.
+        """
+        compute_type = compute_type_of(settings.dtype, device)
+        if conversion_folder(lane, load_config(lane, settings.token), compute_type).is_dir():
+            return ""
+        return f"Converting {checkpoint_name(lane.checkpoint)} for Faster-Whisper, once"
+
     def transcribe(
         self,
         clip: AudioClip,
@@ -296,17 +318,16 @@ def converted(lane: LaneSpec, config: Any, compute_type: str, token: str | None 
     Raises:
         CheckpointError: the checkpoint cannot be loaded, or there is no room.
     """
-    key = _key(lane, config, compute_type)
-    place = cache_folder() / key
+    place = conversion_folder(lane, config, compute_type)
     if place.is_dir():
         return place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_suffix(".lock")):
             if not place.is_dir():
-                for torn in place.parent.glob(f"{key}.torn-*"):
+                for torn in place.parent.glob(f"{place.name}.torn-*"):
                     shutil.rmtree(torn)
-                torn = Path(tempfile.mkdtemp(prefix=f"{key}.torn-", dir=place.parent))
+                torn = Path(tempfile.mkdtemp(prefix=f"{place.name}.torn-", dir=place.parent))
                 _convert(lane, compute_type, torn, token)
                 torn.rename(place)
     except OSError as error:
@@ -345,8 +366,8 @@ def _convert(lane: LaneSpec, compute_type: str, folder: Path, token: str | None)
     (folder / RULES).write_text(json.dumps(kept), encoding="utf-8")
 
 
-def _key(lane: LaneSpec, config: Any, compute_type: str) -> str:
-    """Name of a conversion: a pinned commit of the hub, or a folder as its files are now."""
+def conversion_folder(lane: LaneSpec, config: Any, compute_type: str) -> Path:
+    """Place of a conversion, made or not: that of a pinned commit of the hub, or of a folder as its files are now."""
     source = Path(lane.checkpoint)
     state: list[Any] = [lane.checkpoint, getattr(config, "_commit_hash", None) or lane.revision]
     if source.is_dir():
@@ -354,4 +375,4 @@ def _key(lane: LaneSpec, config: Any, compute_type: str) -> str:
         state += [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     state += [ctranslate2.__version__, compute_type]
     digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
-    return f"{source.name}-{compute_type}-{digest}"
+    return cache_folder() / f"{source.name}-{compute_type}-{digest}"

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, cast
 
 from components.core.catalog import checkpoint_name
-from components.core.errors import LaneError
+from components.core.errors import LaneError, WhisperSpaceError
 from components.engines import device as devices
 from components.engines.checkpoints import Models, assistant_lane
 
@@ -85,12 +85,27 @@ class Pool:
                 "runtime": runtime,
             }
         dtype = devices.resolve_dtype(self.settings.dtype, self.device)
-        return {
+        stamp = {
             "device": self.device.kind,
             "dtype": str(dtype).removeprefix("torch."),
             "attention": devices.attention_candidates(self.settings.attention, self.device, dtype)[0],
             "runtime": self.settings.runtime,
         }
+        try:
+            expected = getattr(_backend(lane), "expected", None)
+            return stamp if expected is None else stamp | expected(self.settings, self.device)
+        except LaneError:
+            return stamp  # it cannot run here, and says so when it is asked to
+
+    def preparation(self, lane: LaneSpec) -> str:
+        """What ``get`` will do once and for long, a conversion, for a person; mostly empty. Loads nothing."""
+        if self.loaded(lane) is not None:
+            return ""
+        try:
+            prepare = getattr(_backend(lane), "preparation", None)
+            return "" if prepare is None else prepare(lane, self.settings, self.device)
+        except (WhisperSpaceError, OSError):
+            return ""  # ``get`` fails as well, and says why
 
     def unload(self) -> None:
         """Free everything."""

@@ -41,6 +41,11 @@ class SpeculativeEngine(WhisperEngine):
             )
         super().__init__(lane, settings, device, models)
 
+    @staticmethod
+    def expected(settings: Settings, device: Device) -> dict[str, str]:
+        """What will run, before it is loaded: our own loop, whatever the settings say."""
+        return {"runtime": "loop"} if settings.runtime == "eager" else WhisperEngine.expected(settings, device)
+
     def _set_runtime(self, settings: Settings) -> None:
         self.student: Any = self.models.get(
             assistant_lane(self.lane),

@@ -155,6 +155,12 @@ class WhisperEngine:
         self.encode: Callable[[torch.Tensor], Any] = self.encoder
         self._set_runtime(settings)
 
+    @staticmethod
+    def expected(settings: Settings, device: Device) -> dict[str, str]:
+        """What will run, before it is loaded, where that is not what the settings say."""
+        unavailable = settings.runtime == "compiled" and device.graphs_unavailable()
+        return {"runtime": "loop"} if unavailable else {}
+
     # -- the Engine protocol
 
     def transcribe(

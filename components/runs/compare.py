@@ -107,7 +107,7 @@ def compare(
     course = _Course(len(lanes) * (2 + repeats), progress, cancelled)
     entries: list[_Entry] = []
     for lane in lanes:
-        with course.step(lane, f"Loading {lane.label}"):
+        with course.step(lane, pool.preparation(lane) or f"Loading {lane.label}"):
             entries.append(_Entry(lane, pool.get(lane, beside=lanes)))
     for entry in entries:
         with course.step(entry.lane, f"Warming up {entry.lane.label}"):

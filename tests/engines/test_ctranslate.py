@@ -15,6 +15,7 @@ from components.engines.base import DecodingOptions
 from components.engines.checkpoints import load_config
 from components.engines.ctranslate import CTranslateEngine, converted
 from components.engines.device import Device
+from components.engines.pool import Pool
 
 CPU = Device("cpu")
 
@@ -189,3 +190,25 @@ def test_an_interrupted_conversion_is_never_used_and_done_again(teacher_lane, tm
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [place]
     assert place != torn
     assert (place / ctranslate.RULES).is_file()
+
+
+def test_a_conversion_is_announced_once(faster_lane, tmp_path, monkeypatch):
+    monkeypatch.setattr(ctranslate, "cache_folder", lambda: tmp_path)
+    pool = Pool(Settings(), CPU)
+    assert pool.preparation(faster_lane) == "Converting teacher for Faster-Whisper, once"
+    assert pool.preparation(replace(faster_lane, backend="whisper")) == ""
+    assert pool.preparation(replace(faster_lane, checkpoint="/nowhere")) == ""  # it fails when it is loaded, with words
+    assert Pool(Settings(dtype="float16"), CPU).preparation(faster_lane) == ""
+    pool.get(faster_lane)
+    assert pool.preparation(faster_lane) == ""
+    assert Pool(Settings(), CPU).preparation(faster_lane) == ""
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32", "int8"])
+def test_the_stamp_tells_what_will_run(faster_lane, dtype):
+    pool = Pool(Settings(dtype=dtype), CPU)
+    before = pool.stamp(faster_lane)
+    pool.get(faster_lane)
+    assert pool.stamp(faster_lane) == before
+    assert before["runtime"] == "ctranslate2"
+    assert Pool(Settings(dtype="float16"), CPU).stamp(faster_lane)["dtype"] == "float16"  # refused when it is loaded

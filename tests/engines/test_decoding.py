@@ -14,6 +14,7 @@ from components.core.settings import Settings
 from components.engines.base import DecodingOptions
 from components.engines.decoding import GraphedEncoder, Loop, TokenRules
 from components.engines.device import Device
+from components.engines.pool import Pool
 from components.engines.speculative import SpeculativeEngine
 from components.engines.whisper import WhisperEngine
 
@@ -223,6 +224,15 @@ def test_the_compiled_runtime_writes_what_generate_writes(engine, teacher_lane, 
             expected = engine.transcribe(clip, options, parts)
             assert loop.transcribe(clip, options, parts) == expected
             assert graphs.transcribe(clip, options, parts) == expected
+
+
+@pytest.mark.parametrize("runtime", ["eager", "compiled"])
+def test_the_stamp_tells_what_will_run(teacher_lane, speculative_lane, runtime):
+    pool = Pool(Settings(runtime=runtime), CPU)
+    for lane in (teacher_lane, speculative_lane):
+        before = pool.stamp(lane)
+        pool.get(lane)
+        assert pool.stamp(lane) == before
 
 
 def test_cancel_stops_the_loop_within_one_round(speculative_lane, speechlike_clip, parts):

@@ -42,6 +42,16 @@ LAZY_NAMES = (
 """What the engines import of Transformers inside functions."""
 
 
+_fetched: dict[tuple[str, str | None], str] = {}
+"""Folders of the hub's checkpoints that are here, whole: loading from there asks the hub for nothing more, and so does
+not depend on it."""
+
+
+def remember(checkpoint: str, revision: str | None, folder: str) -> None:
+    """Note where a checkpoint of the hub lies, once all of it is here."""
+    _fetched[checkpoint, revision] = folder
+
+
 def load_libraries() -> None:
     """Import what the engines need, in one thread at a time.
 
@@ -65,7 +75,7 @@ def load_config(lane: LaneSpec, token: str | None = None) -> WhisperConfig:
 
     _check_place(lane.checkpoint)
     with explained(lane.checkpoint):
-        config = AutoConfig.from_pretrained(lane.checkpoint, **_source(lane, token))
+        config = AutoConfig.from_pretrained(_place(lane), **_source(lane, token))
     if not isinstance(config, WhisperConfig):
         raise CheckpointError(
             f"{checkpoint_name(lane.checkpoint)} is a {config.model_type} model. "
@@ -85,7 +95,7 @@ def load_kind(lane: LaneSpec, token: str | None = None) -> Kind:
     config = load_config(lane, token)
     try:
         multilingual = getattr(
-            GenerationConfig.from_pretrained(lane.checkpoint, **_source(lane, token)), "is_multilingual", None
+            GenerationConfig.from_pretrained(_place(lane), **_source(lane, token)), "is_multilingual", None
         )
     except OSError:  # there need not be one
         multilingual = None
@@ -104,7 +114,7 @@ def load_model(lane: LaneSpec, *, dtype: torch.dtype, attention: str, token: str
 
     with explained(lane.checkpoint):
         model, report = AutoModelForSpeechSeq2Seq.from_pretrained(
-            lane.checkpoint,
+            _place(lane),
             dtype=dtype,
             attn_implementation=attention,
             use_safetensors=True,
@@ -179,7 +189,7 @@ def load_processor(lane: LaneSpec, token: str | None = None) -> ProcessorMixin:
     from transformers import AutoProcessor
 
     with explained(lane.checkpoint):
-        processor = AutoProcessor.from_pretrained(lane.checkpoint, **_source(lane, token))
+        processor = AutoProcessor.from_pretrained(_place(lane), **_source(lane, token))
     tokenizer = getattr(processor, "tokenizer", None)
     vocabulary = tokenizer.get_vocab() if tokenizer is not None else {}
     # Special tokens come after the words, of which a byte-level vocabulary has at least the 256 bytes; Transformers
@@ -212,6 +222,10 @@ def explained(checkpoint: str) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         raise CheckpointError(_explanation(checkpoint, error)) from error
+
+
+def _place(lane: LaneSpec) -> str:
+    return _fetched.get((lane.checkpoint, lane.revision), lane.checkpoint)
 
 
 def _source(lane: LaneSpec, token: str | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.catalog import checkpoint_name
 from components.core.errors import BusyError, Cancelled, CheckpointError
-from components.engines.checkpoints import explained
+from components.engines.checkpoints import explained, remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,13 +67,13 @@ def fetch(
     """
     if is_folder(checkpoint):
         return
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
     storage = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=checkpoint, repo_type="model")
     before = {blob.name for blob in storage.glob("blobs/*")}
     with explained(checkpoint):
-        folder = snapshot_download(
+        folder = _snapshot(
             checkpoint,
             revision=revision,
             token=token,
@@ -95,6 +95,25 @@ def fetch(
                 f"{checkpoint_name(checkpoint)} arrived damaged: {path.name} does not have the hash that the hub "
                 "announces, and was deleted. Try again to fetch it anew."
             )
+    remember(checkpoint, revision, folder)
+
+
+def _snapshot(checkpoint: str, **options: Any) -> str:
+    """The folder in the cache, complete. From the cache alone where the hub breaks off before it has answered.
+
+    The hub's client does that itself for a hub that does not answer at all, or with an error.
+    """
+    import httpx2  # what that client speaks with
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return snapshot_download(checkpoint, **options)
+    except httpx2.TransportError as error:
+        try:
+            return snapshot_download(checkpoint, local_files_only=True, **options)
+        except LocalEntryNotFoundError:
+            raise error from None
 
 
 @dataclass(eq=False)

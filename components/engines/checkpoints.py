@@ -81,6 +81,8 @@ def load_config(lane: LaneSpec, token: str | None = None) -> WhisperConfig:
             f"{checkpoint_name(lane.checkpoint)} is a {config.model_type} model. "
             "Choose a Whisper or Distil-Whisper checkpoint."
         )
+    if (folder := _fetched.get((lane.checkpoint, lane.revision))) is not None:
+        config._commit_hash = Path(folder).name  # noqa: SLF001 - as Transformers notes it of what it fetches itself
     return config
 
 

@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 import soundfile
+import torch
 from huggingface_hub import constants, hf_hub_download, metadata_load
 
 from components.core.catalog import PAIRS
 from components.core.errors import Cancelled, CheckpointError
 from components.core.settings import ACCELERATED_PAIR
-from components.core.types import SAMPLING_RATE
+from components.core.types import SAMPLING_RATE, LaneSpec
+from components.engines.checkpoints import load_config, load_model, load_processor
 from components.engines.hub import FILES, Downloads, fetch
 from components.runs.line import MAX_FETCHING
 from tests.browser.harness import ROOT, pair_variables, running_app
-from tests.hub.server import Hub
+from tests.hub.server import COMMIT, Hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -267,6 +269,16 @@ def test_faults_that_come_before_a_download(here, hub, fault, sentence):
     assert sentence in caught.value.message
     del hub.faults[STUDENT]
     fetch(STUDENT, None)
+
+
+def test_what_was_fetched_is_loaded_without_the_hub_and_known_by_its_commit(here, hub):
+    fetch(STUDENT, None)
+    lane = LaneSpec("distil", "Distil-Whisper", "whisper", STUDENT)
+    asked = len(hub.authorizations[STUDENT])
+    assert load_config(lane)._commit_hash == COMMIT
+    load_processor(lane)
+    load_model(lane, dtype=torch.float32, attention="sdpa")
+    assert len(hub.authorizations[STUDENT]) == asked
 
 
 def test_those_who_want_the_same_wait_for_one_download(here, hub):

@@ -41,7 +41,7 @@ def speed_figure(result: SpeedJSON) -> go.Figure:
             hover = f"{part} %{{y:.2f}} s<extra>{label}</extra>"
             figure.add_bar(x=[label], y=[seconds], name=f"{label}, {part}", marker=marker, hovertemplate=hover)
     figure.update_layout(barmode="stack")
-    return _layout(figure, y="Encoder (hatched) and decoder, all clips (seconds)")
+    return _layout(figure, y="Encoder (hatched) + decoder (seconds)")
 
 
 def speed_ratio_figure(result: SpeedJSON) -> go.Figure:
@@ -57,6 +57,8 @@ def speed_ratio_figure(result: SpeedJSON) -> go.Figure:
             name=label,
             marker={"color": lane_colour(lane["lane_id"])},
             text=[f"{lane['ratio']:.2f}×"],
+            textposition="outside",
+            cliponaxis=False,
             hovertemplate="%{y:.2f}×<extra>" + label + "</extra>",
         )
     figure.add_hline(y=1, line={"color": INK, "width": 2, "dash": "dash"})
@@ -64,7 +66,7 @@ def speed_ratio_figure(result: SpeedJSON) -> go.Figure:
 
 
 def speed_token_figure(result: SpeedJSON) -> go.Figure:
-    """Milliseconds a token, and a line across each bar: what reading weights and caches once a token would take."""
+    """Milliseconds a token, and a mark on each bar: what reading weights and caches once a token would take."""
     figure = go.Figure()
     for lane in result["lanes"]:
         label = escape(lane_label(lane["lane_id"]))
@@ -76,6 +78,8 @@ def speed_token_figure(result: SpeedJSON) -> go.Figure:
             name=label,
             marker={"color": lane_colour(lane["lane_id"])},
             text=[f"{lane['ms_per_token']:.2f}"],
+            textposition="outside",
+            cliponaxis=False,
             hovertemplate=f"%{{y:.3f}} ms a token, {share} of the memory bandwidth<extra>{label}</extra>",
         )
         figure.add_scatter(
@@ -83,10 +87,10 @@ def speed_token_figure(result: SpeedJSON) -> go.Figure:
             y=[limit_ms],
             name=f"{label}, limit",
             mode="markers",
-            marker={"symbol": "line-ew", "size": 46, "color": INK, "line": {"width": 3, "color": INK}},
+            marker={"symbol": "diamond", "size": 11, "color": "white", "line": {"width": 2, "color": INK}},
             hovertemplate=f"limit of the memory bandwidth: %{{y:.3f}} ms a token<extra>{label}</extra>",
         )
-    return _layout(figure, y="A token, and the bandwidth's limit, the line (milliseconds)")
+    return _layout(figure, y="A token; ◇ the limit (milliseconds)")
 
 
 def write_speed_page(result: SpeedJSON, path: str | Path) -> None:
@@ -156,7 +160,7 @@ def _layout(figure: go.Figure, *, y: str) -> go.Figure:
         template="none",
         height=340,
         showlegend=False,
-        margin={"l": 60, "r": 16, "t": 16, "b": 44},
+        margin={"l": 60, "r": 16, "t": 28, "b": 44},
         font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",

@@ -65,7 +65,7 @@ class SpeedPanel:
             self.plots = [
                 chart("Time of all clips", "speed-times"),
                 chart("Ratio", "speed-ratios"),
-                chart("A token", "speed-tokens"),
+                chart("A token, and the memory bandwidth's limit", "speed-tokens"),
             ]
         outputs = [self.table, self.charts, *self.plots]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

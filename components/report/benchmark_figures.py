@@ -24,9 +24,13 @@ MANY = 2000
 
 
 def latency_by_clip(report: ReportJSON) -> go.Figure:
-    """Seconds of generation, clip by clip in the order they ran; a point a lane."""
+    """Seconds of generation, clip by clip in the order they ran; a point a lane.
+
+    On a logarithmic scale: short and long clips can both be read, and an equal speed-up is an equal distance.
+    """
     figure = _scatter(report, lambda clip: clip["generation_time_s"], "%{y:.3f} s")
-    return styled(figure, x="Clip (number)", y="Latency (seconds)").update_yaxes(rangemode="tozero")
+    figure = styled(figure, x="Clip (number)", y="Latency (seconds, logarithmic)")
+    return figure.update_yaxes(type="log", dtick="D2")  # ticks at 1, 2 and 5 times every power of ten
 
 
 def speed_up_by_clip(report: ReportJSON) -> go.Figure:

@@ -20,13 +20,15 @@ body { margin: 0 auto; max-width: 76rem; padding: 1rem; font: 16px/1.5 system-ui
 h1 { font-size: 1.6rem; margin: 0; } h3 { margin: 1.5rem 0 0.25rem; }
 .hero { display: flex; flex-wrap: wrap; align-items: center; gap: 0.5rem 2rem; padding: 1rem 0; }
 .figure { margin: 0; font-size: clamp(3rem, 10vw, 5.5rem); font-weight: 700; line-height: 1; }
+.times { font-weight: 400; }
 .claim { margin: 0; font-weight: 600; } .hero-words { flex: 1 1 18rem; } .where { margin: 0; opacity: 0.85; }
 .warnings { margin: 0.5rem 0 0; padding: 0.4rem 0.75rem; list-style: none; border-left: 3px solid #b58900; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1rem; }
 .charts > section { min-width: 0; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.9rem; width: 100%; }
 th, td { padding: 0.4rem 0.6rem; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th small { display: block; font-weight: 400; opacity: 0.85; } tbody th { border-left: 5px solid var(--lane); }
+th small { display: block; font-weight: 400; opacity: 0.85; } tbody th { font-weight: 400; }
+thead th { border-top: 5px solid var(--lane, transparent); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.1rem 1rem; } dd { margin: 0; }
 .js-plotly-plot text { fill: var(--ink) !important; } .js-plotly-plot .hoverlayer text { fill: #fff !important; }
 """
@@ -65,7 +67,6 @@ def _conditions(report: ReportJSON) -> str:
         "Settings": ", ".join(f"{name} {value}" for name, value in report["settings"].items()),
         "Intervals": f"95 %, {summary['resamples']:,} resamples of clips (seed {summary['seed']}), paired over lanes",
         "Latency": "encoder and decoder, on a warm and synchronised device, of the median repeat",
-        "QoI": "share of clips on which the lane's WER is no worse than the baseline's",
     }
     items = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     return f"<section><h3>How it was measured</h3><dl>{items}</dl></section>"

@@ -154,8 +154,8 @@ class RowFile:
             yield
         except OSError as error:
             raise ManifestError(
-                f"{self.path.name} cannot be written: {error.strerror or error}. Finished rows are kept; "
-                "make room or choose another place, then go on with --resume."
+                f"{self.path.name} cannot be written: {error.strerror or error}. Finished rows are kept: "
+                "make room, then resume."
             ) from error
 
 

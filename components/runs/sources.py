@@ -50,7 +50,7 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        return self.path.name
+        return "the shipped examples" if self.path.resolve() == EXAMPLES else self.path.name
 
     def count(self) -> int:
         return sum(1 for _ in records.read_manifest(self.path))

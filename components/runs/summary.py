@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from components.core import records, scoring
+from components.core import catalog, records, scoring
 from components.core.reports import REPORT_FORMAT
 from components.core.types import BASELINE_LANE, LaneFailure, LaneRun, WordErrors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from components.core.reports import ClipJSON, DifferenceJSON, LaneTotalsJSON, ReportJSON, SummaryJSON
 
@@ -53,7 +53,7 @@ class Tally:
         self._processes = processes
         self._said = list(warnings)
         self._figures: dict[str, dict[str, _Figures]] = defaultdict(dict)
-        self._failures: dict[str, set[str]] = defaultdict(set)
+        self._failures: dict[str, dict[str, str]] = defaultdict(dict)
         self._differing: dict[tuple[str, str], int] = {}
         self._waiting: dict[str, dict[str, str | None]] = defaultdict(dict)  # words, until every lane has come
         self._clips: dict[str, None] = {}
@@ -62,9 +62,9 @@ class Tally:
         self._clips[row.clip_id] = None
         text = None
         if isinstance(row, LaneFailure):
-            self._failures[row.lane_id].add(row.clip_id)
+            self._failures[row.lane_id][row.clip_id] = row.message
         else:
-            self._failures[row.lane_id].discard(row.clip_id)
+            self._failures[row.lane_id].pop(row.clip_id, None)
             text = row.normalized_text
             if text is None:
                 text = scoring.normalise(row.transcript.text, row.transcript.language)
@@ -230,20 +230,24 @@ class Tally:
                 f"{self._processes} processes shared the clips. Where they share a device, each slows the others: "
                 "compare times only with runs of as many."
             )
-        said += [f"{lane} failed on {len(failed)} clips." for lane, failed in self._failures.items() if failed]
+        for lane, failed in self._failures.items():
+            if failed:
+                clip_id, message = next(iter(failed.items()))
+                said.append(f"{_label(lane)} failed on {_clips(len(failed))}. The first, {clip_id}: {message}")
         first = self._figures[lanes[0]] if lanes else {}
         unknown = sum(figures.word_errors is None for figures in first.values())
         silent = sum(
             figures.word_errors is not None and not figures.word_errors.reference_words for figures in first.values()
         )
         if unknown:
-            said.append(f"{unknown} clips have no reference: word errors leave them out.")
+            said.append(f"Without a reference: {_clips(unknown)}. Word errors leave them out.")
         if silent:
-            said.append(f"{silent} clips have an empty reference: every word on them counts as an insertion.")
+            said.append(f"With an empty reference: {_clips(silent)}. Every word written there is an insertion.")
         for lane in lanes:
-            suspect = sum(bool(figures.warnings) for figures in self._figures[lane].values())
+            suspect = [(clip, figures.warnings) for clip, figures in self._figures[lane].items() if figures.warnings]
             if suspect:
-                said.append(f"{lane}: {suspect} clips are suspect. The first: {_first_warning(self._figures[lane])}")
+                clip_id, warnings = suspect[0]
+                said.append(f"{_label(lane)} is suspect on {_clips(len(suspect))}. The first, {clip_id}: {warnings[0]}")
         return said
 
 
@@ -330,6 +334,9 @@ def _wer(figures: _Figures | None) -> float | None:
     return figures.word_errors.wer if figures is not None and figures.word_errors is not None else None
 
 
-def _first_warning(of_lane: Mapping[str, _Figures]) -> str:
-    clip_id, figures = next((clip, figures) for clip, figures in of_lane.items() if figures.warnings)
-    return f"{clip_id}: {figures.warnings[0]}"
+def _label(lane_id: str) -> str:
+    return catalog.LANES[lane_id].label if lane_id in catalog.LANES else lane_id
+
+
+def _clips(count: int) -> str:
+    return f"{count:,} clip{'' if count == 1 else 's'}"

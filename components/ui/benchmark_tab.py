@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import threading  # noqa: TC003 - Gradio reads the callbacks' annotations
@@ -18,6 +19,7 @@ import gradio as gr
 from components.core import records
 from components.core.errors import Cancelled, ManifestError
 from components.core.types import Comparison, LaneFailure, LaneRun
+from components.runs.sources import EXAMPLES, Manifest
 from components.ui import markup
 from components.ui.benchmarking import MAX_CLIPS, SOURCES, chosen_source, open_report, watch
 from components.ui.compare_tab import chart, running, session_of
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
     from components.core.reports import ReportJSON
     from components.runs.lab import Lab
     from components.runs.sources import Source
+    from components.ui.benchmarking import Watched
     from components.ui.requests import Cancellations
+
+log = logging.getLogger(__name__)
 
 BENCHMARK = "benchmark"
 """Gradio's queue runs one event of this group at a time. Single comparisons come between two of its clips."""
@@ -36,6 +41,18 @@ KEEP_S = 3600
 """Seconds that a visit's clips and rows are kept after its page was closed."""
 
 STOPPED = "Stopped. What is done is kept; Resume goes on with the rest."
+
+OPENING = "Opening the data set and the models. Those of the hub are fetched first, which can take minutes."
+
+EMPTY = (
+    "<section class='empty'><h2>Nothing measured yet</h2><ol>"
+    "<li>Choose a data set: the examples that come with this page, the 73 clips of the Distil-Whisper notebook, or "
+    "files of your own.</li>"
+    "<li>Press <strong>Run benchmark</strong>. The charts grow with every clip; <strong>Stop</strong> keeps what is "
+    "done, and <strong>Resume</strong> goes on from there.</li>"
+    "<li>Read the speed-up and its interval, see which words changed, listen to the clips, and download everything."
+    "</li></ol></section>"
+)
 
 REDRAWS = 40
 """How often the charts grow in a run: each time costs the browser more than the clip."""
@@ -76,32 +93,38 @@ class BenchmarkTab:
                     label="Data set",
                     elem_id="benchmark-source",
                 )
-                with gr.Row(visible=False) as self.uploads:
-                    self.files = gr.File(
-                        label="Audio files", file_count="multiple", elem_id="benchmark-files", height=160, min_width=260
-                    )
-                    self.table = gr.File(
-                        label="References (optional): a table of file name and text",
-                        file_types=[".csv", ".tsv", ".txt", ".jsonl"],
-                        elem_id="benchmark-references",
-                        height=160,
-                        min_width=260,
+                with gr.Column(visible=False) as self.uploads:
+                    with gr.Row():
+                        self.files = gr.File(
+                            label="Audio", file_count="multiple", elem_id="benchmark-files", height=160, min_width=260
+                        )
+                        self.table = gr.File(
+                            label="References (optional)",
+                            file_types=[".csv", ".tsv", ".txt", ".jsonl"],
+                            elem_id="benchmark-references",
+                            height=160,
+                            min_width=260,
+                        )
+                    gr.HTML(
+                        "<p class='where'>References are what is really said, to count word errors against: a table of "
+                        "two columns, file name and text, as CSV, TSV or JSON lines.</p>",
+                        padding=False,
                     )
                 with gr.Row():
-                    self.run = gr.Button("Run benchmark", variant="primary", elem_id="benchmark-run", scale=3)
+                    self.run = gr.Button(
+                        "Run benchmark", variant="primary", elem_id="benchmark-run", scale=3, min_width=260
+                    )
                     self.resume = gr.Button("Resume", elem_id="benchmark-resume", interactive=False, min_width=100)
                     self.cancel = gr.Button("Stop", elem_id="benchmark-cancel", interactive=False, min_width=100)
             with gr.Column(scale=2, min_width=300):
                 self._options()
         self.status = gr.HTML(markup.message(""), elem_id="benchmark-status", padding=False)
-        self.result = gr.HTML(elem_id="benchmark-result", padding=False)
+        self.result = gr.HTML(EMPTY, elem_id="benchmark-result", padding=False)
         self._charts()
         self._details()
 
     def _options(self) -> None:
-        with gr.Accordion(
-            "Options: pair, lanes, clips, repeats; open a report", open=False, elem_id="benchmark-options"
-        ):
+        with gr.Accordion("Options: pair, lanes, clips, repeats", open=False, elem_id="benchmark-options"):
             self.pair = gr.Dropdown(
                 list(self.lab.offered_pairs), value=self.lab.default_pair, label="Pair", elem_id="benchmark-pair"
             )
@@ -115,11 +138,14 @@ class BenchmarkTab:
                 1, MAX_CLIPS, value=MAX_CLIPS, step=1, label="Clips, at most", elem_id="benchmark-limit"
             )
             self.repeats = gr.Slider(1, 9, value=1, step=1, label="Repeats", elem_id="benchmark-repeats")
+        with gr.Accordion("Open a report made elsewhere", open=False, elem_id="benchmark-reports") as self.reports:
             self.opened = gr.File(
-                label="Open a report made on the command line: report.json, or its file of rows",
-                file_types=[".json", ".jsonl"],
-                elem_id="benchmark-open",
-                height=130,
+                label="report.json or runs.jsonl", file_types=[".json", ".jsonl"], elem_id="benchmark-open", height=160
+            )
+            gr.HTML(
+                "<p class='where'>A file of rows, as the command line and Download write it, has the words of every "
+                "clip; a report.json has the figures alone.</p>",
+                padding=False,
             )
 
     def _charts(self) -> None:
@@ -136,7 +162,7 @@ class BenchmarkTab:
         with gr.Column(visible=False, elem_id="benchmark-details") as self.details:
             self.tables = gr.HTML(elem_id="benchmark-tables", padding=False)
             self.download = gr.DownloadButton(
-                "Download everything: rows, JSON, CSV and page", elem_id="benchmark-download", size="sm"
+                "Download everything: rows, JSON, CSV and HTML page", elem_id="benchmark-download"
             )
             with gr.Accordion("Browse the clips", open=True):
                 self.clip = gr.Dropdown([], label="Clip", elem_id="benchmark-clip", interactive=True)
@@ -148,7 +174,7 @@ class BenchmarkTab:
     def connect(self, cancellations: Cancellations) -> None:
         """Wire everything."""
         ticket = gr.State(None)
-        buttons = [self.run, self.cancel, self.resume]
+        buttons = [self.run, self.cancel, self.resume, self.reports]
         choices = [self.source, self.files, self.table, self.pair, self.lanes, self.repeats, self.limit]
         private: dict[str, Any] = {"api_visibility": "private"}
         at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", **private}
@@ -156,10 +182,12 @@ class BenchmarkTab:
 
         def start(request: gr.Request) -> tuple[Any, ...]:
             event = cancellations.begin(session_of(request))
-            return event, *running(True), gr.Button(interactive=False), markup.message("Waiting for the device…")
+            waiting = markup.message("Waiting for the device…")
+            return event, *running(True), gr.Button(interactive=False), gr.Accordion(visible=False), waiting
 
         def begin(  # noqa: PLR0917 - Gradio passes values by position
             event: threading.Event,
+            before: Visit | None,
             source: str,
             files: list[str] | None,
             table: str | None,
@@ -169,6 +197,7 @@ class BenchmarkTab:
             limit: int,
             request: gr.Request,
         ) -> Iterator[dict[Any, Any]]:
+            forget(before)
             folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
             options = {"pair": pair, "lanes": lanes, "repeats": repeats, "limit": limit}
             visit = Visit(folder, options=options)
@@ -177,28 +206,31 @@ class BenchmarkTab:
         def go_on(event: threading.Event, visit: Visit | None, request: gr.Request) -> Iterator[dict[Any, Any]]:
             if visit is not None and visit.source is not None:
                 yield from self._run(visit, event, session_of(request), cancellations)
+            else:
+                cancellations.end(session_of(request), event)
+                yield self._end(Visit(Path()), "This run is not kept any more. Run it anew.")
 
         def stop(request: gr.Request) -> Any:
             cancellations.stop(session_of(request))
             return markup.message("Stopping…")
 
-        self.source.change(lambda name: gr.Row(visible=name == "files"), self.source, self.uploads, **at_once)
+        self.source.change(lambda name: gr.Column(visible=name == "files"), self.source, self.uploads, **at_once)
         outputs = self._outputs()
         for button, run, inputs in (
-            (self.run, begin, [ticket, *choices]),
+            (self.run, begin, [ticket, self.visit, *choices]),
             (self.resume, go_on, [ticket, self.visit]),
         ):
             button.click(start, None, [ticket, *buttons, self.status], **at_once).then(
                 run, inputs, outputs, **measured, **private
             )
         self.cancel.click(stop, None, self.status, **at_once)
-        self.opened.upload(self._open, self.opened, outputs, show_progress="hidden", **private)
+        self.opened.upload(self._open, [self.opened, self.visit], outputs, show_progress="hidden", **private)
         self.clip.change(
             self._browse, [self.clip, self.visit], [self.player, self.words], show_progress="hidden", **private
         )
 
     def _outputs(self) -> list[Any]:
-        buttons = [self.run, self.cancel, self.resume]
+        buttons = [self.run, self.cancel, self.resume, self.reports]
         details = [self.details, self.tables, self.download, self.clip, self.player, self.words]
         return [self.visit, *buttons, self.status, self.result, *self.charts, *details]
 
@@ -211,7 +243,9 @@ class BenchmarkTab:
         chosen: tuple[str, list[str], str | None] | None = None,
     ) -> Iterator[dict[Any, Any]]:
         """Run or resume, clip by clip; what is done is kept whatever happens."""
-        yield {self.visit: visit, self.details: gr.Column(visible=False)}
+        yield {self.visit: visit, self.details: gr.Column(visible=False), self.status: markup.message(OPENING)} | (
+            self._cleared() if chosen is not None else {}
+        )
         problem = ""
         try:
             with _what_is_done_is_kept():
@@ -227,68 +261,89 @@ class BenchmarkTab:
             cancellations.end(session, event)
         yield self._end(visit, problem)
 
-    def _progress(self, watched: Any) -> dict[Any, Any]:
-        left = watched.time_left_s
-        of = f" of {watched.total}" if watched.total else ""
-        text = f"Clip {watched.done}{of}: {watched.clip_id}" + (f", {markup.seconds(left)} left" if left else "")
-        shown: dict[Any, Any] = {self.status: markup.message(text)}
+    def _progress(self, watched: Watched) -> dict[Any, Any]:
+        shown: dict[Any, Any] = {self.status: markup.message(progress_text(watched)) + _bar(watched)}
         if watched.done % max(1, (watched.total or 100) // REDRAWS) == 0:
             shown |= self._draw(watched.report())
         return shown
+
+    def _cleared(self) -> dict[Any, Any]:
+        """Nothing of the run before."""
+        return {self.result: "", **{row: gr.Row(visible=False) for row in self._chart_rows()}}
+
+    def _chart_rows(self) -> list[Any]:
+        return [part for part in self.charts if not isinstance(part, gr.Plot)]
 
     def _draw(self, report: ReportJSON) -> dict[Any, Any]:
         from components.report.benchmark_figures import FIGURES
         from components.report.tables import headline
 
         plots = [part for part in self.charts if isinstance(part, gr.Plot)]
-        rows = [part for part in self.charts if not isinstance(part, gr.Plot)]
         figures = [draw(report) for _, draw in FIGURES.values()]
         return {
             self.result: headline(report),
             **dict(zip(plots, figures, strict=True)),
-            **{row: gr.Row(visible=bool(report["clips"])) for row in rows},
+            **{row: gr.Row(visible=bool(report["clips"])) for row in self._chart_rows()},
         }
 
     def _end(self, visit: Visit, problem: str = "") -> dict[Any, Any]:
-        """The page after a run, whole or not, or after a report was opened."""
+        """The page after a run, whole or not, or after a report was opened.
+
+        All of it at once: of two updates that come close together the browser may lose what only the first one says.
+        """
         run, cancel = running(False)
         unfinished = bool(problem) and visit.source is not None
-        shown: dict[Any, Any] = {self.run: run, self.cancel: cancel, self.resume: gr.Button(interactive=unfinished)}
+        shown: dict[Any, Any] = {self.visit: visit, self.run: run, self.cancel: cancel}
+        shown |= {self.resume: gr.Button(interactive=unfinished), self.reports: gr.Accordion(visible=True)}
         try:
             with plain_words():
                 if visit.rows.exists():
                     visit.report = open_report(visit.rows)
                 if visit.report is None:
                     raise ManifestError(problem or "Nothing was measured.")
-                shown |= self._draw(visit.report) | self._keepsakes(visit, visit.report)
+                shown |= self._draw(visit.report) | self._tables(visit, visit.report)
         except Refused as refused:
-            return shown | {self.visit: visit, self.status: markup.message(problem or refused.message, problem=True)}
+            return shown | {self.status: markup.message(problem or refused.message, problem=True)}
         if problem not in {"", STOPPED}:
             gr.Warning(escape(problem), title="That did not work")
-        text = problem or f"Done: {visit.report['summary']['clips']} clips."
-        return shown | {self.visit: visit, self.status: markup.message(text, problem=problem not in {"", STOPPED})}
+        count = visit.report["summary"]["clips"]
+        text = problem or f"Done: {count:,} clip{'' if count == 1 else 's'}."
+        return shown | {self.status: markup.message(text, problem=problem not in {"", STOPPED})}
 
-    def _keepsakes(self, visit: Visit, report: ReportJSON) -> dict[Any, Any]:
-        from components.report.files import contents
+    def _tables(self, visit: Visit, report: ReportJSON) -> dict[Any, Any]:
         from components.report.tables import differences_table, lanes_table
 
-        path = visit.folder / "benchmark.zip"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, text in contents(report).items():
-                archive.writestr(name, text)
-            if visit.rows.exists():
-                archive.write(visit.rows, "runs.jsonl")
-        names = list(dict.fromkeys(clip["clip_id"] for clip in report["clips"]))
+        rows = records.read_rows(visit.rows)[1] if visit.rows.exists() else ()
+        names = list(dict.fromkeys(row.clip_id for row in rows) or dict.fromkeys(c["clip_id"] for c in report["clips"]))
+        first = names[0] if names else None
+        player, words = self._browse(first, visit)
         return {
             self.details: gr.Column(visible=True),
             self.tables: lanes_table(report) + differences_table(report),
-            self.download: gr.DownloadButton(value=str(path)),
-            self.clip: gr.Dropdown(names, value=None),
-            self.player: gr.Audio(visible=False),
-            self.words: "",
+            self.download: self._keepsake(visit, report),
+            self.clip: gr.Dropdown(names, value=first),
+            self.player: player,
+            self.words: words,
         }
 
-    def _open(self, file: str | None) -> dict[Any, Any]:
+    def _keepsake(self, visit: Visit, report: ReportJSON) -> gr.DownloadButton:
+        """Everything in one file; nothing where the disk has no room for it, and the figures are shown all the same."""
+        from components.report.files import contents
+
+        path = visit.folder / "benchmark.zip"
+        try:
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+                for name, text in contents(report).items():
+                    archive.writestr(name, text)
+                if visit.rows.exists():
+                    archive.write(visit.rows, "runs.jsonl")
+        except OSError:
+            log.exception("the report cannot be packed")
+            path.unlink(missing_ok=True)
+            return gr.DownloadButton(value=None, interactive=False)
+        return gr.DownloadButton(value=str(path), interactive=True)
+
+    def _open(self, file: str | None, before: Visit | None) -> dict[Any, Any]:
         """Show a report that was made elsewhere."""
         visit = Visit(Path(tempfile.mkdtemp(prefix="benchmark-")))
         try:
@@ -298,10 +353,13 @@ class BenchmarkTab:
                 visit.report = open_report(Path(file))
                 if Path(file).suffix.lower() == ".jsonl":
                     shutil.copy(file, visit.rows)
-                return self._end(visit) | {self.status: markup.message(f"Opened {Path(file).name}.")}
+                if visit.report["data"] == Manifest(EXAMPLES).name:
+                    visit.audio = {item.clip_id: str(item.audio) for item in Manifest(EXAMPLES).items()}
         except Refused as refused:
             forget(visit)
             return {self.status: markup.message(refused.message, problem=True)}
+        forget(before)
+        return self._end(visit) | {self.status: markup.message(f"Opened {Path(file or '').name}.")}
 
     def _browse(self, clip_id: str | None, visit: Visit | None) -> tuple[Any, Any]:
         """One clip's sound, where it is here, and what each lane wrote."""
@@ -318,6 +376,29 @@ class BenchmarkTab:
         machine = records.machine_from_json(visit.report["machine"])
         comparison = Comparison(clip_id, length_s, visit.report["pair"], runs, failures, machine)
         return audio, markup.cards(comparison) + markup.word_diff(comparison)
+
+
+def progress_text(watched: Watched) -> str:
+    """Which clip is done, and in round figures how long the others take."""
+    of = f" of {watched.total:,}" if watched.total else ""
+    text = f"Clip {watched.done:,}{of} is done: {watched.clip_id}."
+    if not watched.time_left_s:
+        return text
+    seconds = max(1, round(watched.time_left_s))
+    if seconds < 60:
+        return f"{text} About {seconds} s left."
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{text} About {minutes} min left."
+    return f"{text} About {minutes // 60} h {minutes % 60} min left."
+
+
+def _bar(watched: Watched) -> str:
+    if not watched.total:
+        return ""
+    return (
+        f"<progress max='{watched.total}' value='{watched.done}' aria-label='Clips done' style='width:100%'></progress>"
+    )
 
 
 @dataclass(frozen=True)
@@ -356,5 +437,5 @@ def _what_is_done_is_kept() -> Iterator[None]:
     with plain_words():
         try:
             yield
-        except Cancelled as error:
-            raise ManifestError(STOPPED) from error
+        except Cancelled:
+            raise ManifestError(STOPPED) from None

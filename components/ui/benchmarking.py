@@ -73,7 +73,12 @@ def chosen_source(
             )
         table = read_references(Path(references)) if isinstance(references, str | Path) else dict(references or {})
         Files([Path(file) for file in files], table)  # looked at before anything is copied
-        return Files([Path(shutil.copy(file, folder)) for file in files], table)
+        try:
+            return Files([Path(shutil.copy(file, folder)) for file in files], table)
+        except OSError as error:
+            raise ManifestError(
+                "The files cannot be kept here, or are not there any more. Upload them again."
+            ) from error
     if name in PRESETS:
         return Kept(PRESETS[name], folder)
     if name != "examples":

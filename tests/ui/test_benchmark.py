@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 
+import gradio as gr
 import pytest
 import soundfile
 from gradio_client import Client, handle_file
@@ -13,7 +15,11 @@ from components.core.errors import ManifestError
 from components.core.reports import BenchmarkJSON, ReportJSON
 from components.core.types import SAMPLING_RATE
 from components.report.files import to_json
-from components.ui.benchmarking import open_report
+from components.runs.__main__ import main
+from components.runs.sources import EXAMPLES, Manifest
+from components.ui.benchmark_tab import BenchmarkTab, Visit, progress_text
+from components.ui.benchmarking import Watched, open_report
+from components.ui.requests import Cancellations
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +47,23 @@ def test_progress_is_streamed_and_ends_in_the_report(streamed):
     assert report["summary"]["clips"] == 3
     assert set(report["summary"]["speed_up"]) == {"distil"}
     assert len(report["clips"]) == 6
+
+
+def test_the_command_line_gives_the_same_word_errors(streamed, lab, tmp_path, monkeypatch):
+    """On the same clips, with the same checkpoints, by the other way in."""
+    pair = lab.settings.get_pair("custom")
+    monkeypatch.setenv("TEACHER_CHECKPOINT", pair.teacher)
+    monkeypatch.setenv("STUDENT_CHECKPOINT", pair.student)
+    rows = tmp_path / "runs.jsonl"
+    assert main(["benchmark", "--manifest", str(EXAMPLES), "--limit", "3", "--output", str(rows)]) == 0
+    ours, theirs = streamed[-1]["report"], open_report(rows)
+    for lane, totals in theirs["summary"]["lanes"].items():
+        assert ours["summary"]["lanes"][lane]["word_errors"] == totals["word_errors"]
+        assert totals["word_errors"]["reference_words"] > 10
+    same = ("clip_id", "lane_id", "wer", "words_from_baseline", "generated_tokens", "warnings")
+    assert [[clip[key] for key in same] for clip in ours["clips"]] == [
+        [clip[key] for key in same] for clip in theirs["clips"]
+    ]
 
 
 def test_files_and_their_references(http, clip_file):
@@ -109,3 +132,57 @@ def test_a_report_is_opened(streamed, tmp_path):
     path.write_text(json.dumps(report | {"format": "other"}))
     with pytest.raises(ManifestError, match="another version"):
         open_report(path)
+
+
+@pytest.mark.parametrize(
+    ("left_s", "told"),
+    [
+        (0, ""),
+        (0.2, " About 1 s left."),
+        (59.4, " About 59 s left."),
+        (100, " About 2 min left."),
+        (3600 * 2.5, " About 2 h 30 min left."),
+    ],
+)
+def test_time_left_in_words(left_s, told):
+    class Tally:
+        seconds_a_clip = left_s
+
+    assert progress_text(Watched(3, 4, "x", {}, Tally())) == f"Clip 3 of 4 is done: x.{told}"
+
+
+@pytest.fixture
+def tab(lab):
+    with gr.Blocks():
+        return BenchmarkTab(lab)
+
+
+def test_a_full_disk_keeps_and_shows_what_is_done(tab, tmp_path):
+    """The system refuses what lies beyond a file's first kilobytes: the rows break off, and so does the archive."""
+    visit = Visit(tmp_path, Manifest(EXAMPLES), {"limit": 8, "lanes": ["distil"]})
+    cancellations = Cancellations()
+
+    def run():
+        *_, last = tab._run(visit, cancellations.begin("me"), "me", cancellations)
+        return last
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, hard))
+    try:
+        last = run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "runs.jsonl cannot be written: " in last[tab.status]
+    assert "Finished rows are kept: make room, then resume." in last[tab.status]
+    assert last[tab.resume].interactive
+    assert last[tab.run].interactive
+    assert not last[tab.download].interactive
+    done = visit.report["summary"]["clips"]
+    assert 1 <= done < 8
+    assert len(last[tab.clip].choices) == done
+    kept = visit.rows.read_text()
+    last = run()
+    assert "Done: 8 clips." in last[tab.status]
+    assert visit.rows.read_text().startswith(kept)
+    assert last[tab.download].interactive
+    assert not last[tab.resume].interactive

@@ -210,6 +210,11 @@ def hostile_url(tiny_teacher, tiny_student, tmp_path_factory):
         yield url
 
 
+def expect_text_only(page: Page) -> None:
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img[src=x]").count() == 0
+
+
 def test_markup_in_transcript_file_name_and_reference_is_text(context, hostile_url, clip_file):
     page = context.new_page()
     open_page(page, hostile_url)
@@ -224,10 +229,25 @@ def test_markup_in_transcript_file_name_and_reference_is_text(context, hostile_u
     for fold in ("Timestamps and subtitles", "Result as JSON", "Repeat this run from a script"):
         page.get_by_role("button", name=fold).click()
     page.locator("#latency .js-plotly-plot .barlayer .point path").first.hover(force=True)
-    assert page.evaluate("window.hacked") is None
-    assert page.locator("img[src=x]").count() == 0
     for link in page.locator("#segments a[download]").all():
         assert "<" not in urllib.parse.unquote(link.get_attribute("href"))
+    expect_text_only(page)
+
+    page.get_by_role("tab", name="Benchmark", exact=True).click()
+    page.get_by_label("My files").check()
+    page.locator("#benchmark-files input[type=file]").set_input_files(named)
+    stored = MARKUP.translate(str.maketrans("", "", "<>"))  # as Gradio names the upload
+    table = f"{stored}.wav,{MARKUP}\n"
+    page.locator("#benchmark-references input[type=file]").set_input_files(
+        {"name": f"{MARKUP}.csv", "mimeType": "text/csv", "buffer": table.encode()}
+    )
+    page.get_by_role("button", name="Run benchmark", exact=True).click()
+    expect(page.locator("#benchmark-status")).to_contain_text("Done")
+    page.locator("#benchmark-clip input").click()
+    page.get_by_role("option").first.click()
+    expect(page.locator("#benchmark-words .card").first).to_contain_text("<img src=x onerror")
+    page.locator("#clip-latency .js-plotly-plot .scatterlayer .point").first.hover(force=True)
+    expect_text_only(page)
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])

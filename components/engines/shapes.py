@@ -170,13 +170,14 @@ class ShapeEngine:
         window and of the tokens so far.
         """
         itemsize = torch.empty(0, dtype=self.model.dtype).element_size()
+        weight_size = 1 if "int8" in (self.info.dtype or "") else itemsize  # CTranslate2 keeps its caches as they are
         width, layers, frames = (self.shapes[name] for name in ("d_model", "decoder_layers", "max_source_positions"))
         once_a_window = layers * (2 * width * width + width)
         positions = self.shapes["max_target_positions"] * width
         weights = self.info.decoder_parameters - once_a_window - positions
         cross = layers * 2 * width * frames
         own = layers * 2 * width * (len(PROMPT) + (tokens + 1) / 2)
-        return round(tokens * itemsize * (weights + cross + own))
+        return round(tokens * (weight_size * weights + itemsize * (cross + own)))
 
     def synchronize(self) -> None:
         self.device.synchronize()
@@ -230,13 +231,6 @@ class _ConvertedEngine(ShapeEngine):
         )
         stopwatch.stop("generation")
         return None
-
-    def bytes_read(self, tokens: int) -> int:
-        """As in plain PyTorch; with int8 the weights take a byte each."""
-        bytes_ = super().bytes_read(tokens)
-        if "int8" not in (self.info.dtype or ""):
-            return bytes_
-        return bytes_ // torch.empty(0, dtype=self.model.dtype).element_size()
 
     def reset_peak_memory(self) -> None:
         """CTranslate2 keeps no such figure."""

@@ -82,6 +82,9 @@ def test_the_bytes_that_a_token_must_read(pair, shapes):
             weights -= sum(parameter.numel() for parameter in projection.parameters())
     caches = 4 * 2 * 32 * (1500 + len(PROMPT) + 1)
     assert engine.bytes_read(1) == 4 * (weights + caches)
+    lane = catalog.lane_specs(catalog.Pair("p", "a/b", "a/c"), ["faster-whisper"])[0]
+    converted = ShapePair(*shapes, Settings(dtype="int8"), Device("cpu")).engine(lane, "teacher")
+    assert converted.bytes_read(1) == weights + 4 * caches
     assert engine.bytes_read(10) > 10 * engine.bytes_read(1)
 
 

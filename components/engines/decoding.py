@@ -31,8 +31,8 @@ SURE = 0.4
 """The probability below which a draft is the last of its round; Transformers' ``assistant_confidence_threshold``.
 
 On 22 of the offline pair's clips, drafts below it are right 4 times in 10, those above it 96 times in 100. Counted
-from these, with a teacher's pass at the price of seven of the student's: five drafts whatever they are decode 2.4 times as
-fast as the teacher alone, ten until one is unsure 2.9 times; between 0.3 and 0.6 it hardly matters."""
+from these, with a teacher's pass at the price of seven of the student's: five drafts whatever they are decode
+2.4 times as fast as the teacher alone, ten until one is unsure 2.9 times; between 0.3 and 0.6 it hardly matters."""
 
 GRAPH_DRAFT_TOKENS = 5
 """Drafts of a round that is a graph, which cannot stop early: with nine of ten right, more would mostly be thrown away

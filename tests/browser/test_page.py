@@ -157,19 +157,46 @@ def test_a_visitor_who_leaves_frees_the_device(page, context, app_url, clip_file
     expect_result(other)
 
 
-def test_a_run_is_cancelled_while_it_waits(page, context, app_url, clip_file, long_file):
+def test_a_run_waits_at_a_place_and_can_be_cancelled_there(page, context, app_url, clip_file, long_file):
     start_minutes_of_work(page, long_file)
     other = context.new_page()
     open_page(other, app_url)
     upload(other, clip_file)
     run(other)
     expect(other.get_by_role("button", name="Run comparison", exact=True)).to_be_disabled()
+    expect(other.locator("#status")).to_contain_text("1 before you")
     other.get_by_role("button", name="Cancel", exact=True).click()
     expect(other.locator("#status")).to_contain_text("Cancelled")
     expect(other.get_by_role("button", name="Run comparison", exact=True)).to_be_enabled()
     page.get_by_role("button", name="Cancel", exact=True).click()
     run(other)
     expect_result(other)
+
+
+def test_nothing_of_one_visitor_is_seen_by_another(page, browser, app_url, clip_file):
+    private = {"name": "quite-private.wav", "mimeType": "audio/wav", "buffer": clip_file.read_bytes()}
+    upload(page, private)
+    page.get_by_role("button", name="Options").click()
+    page.get_by_label("Reference text (optional)").fill("words that nobody else may read")
+    run(page)
+    expect_result(page)
+
+    with browser.new_context() as context:
+        other = context.new_page()
+        open_page(other, app_url)
+        expect(other.locator("#result")).to_contain_text("Nothing measured yet")
+        upload(other, clip_file)
+        run(other)
+        expect_result(other)
+        expect(other.locator("#speed-up .js-plotly-plot .barlayer .point")).to_have_count(1)
+        for visitor in (page, other):
+            visitor.get_by_role("button", name="Repeat this run from a script").click()
+            expect(visitor.locator("#python")).to_contain_text("handle_file")
+        shown = other.content() + json.dumps(other.request.get(f"{app_url}/config").json())
+    for text in ("quite-private", "nobody else"):
+        assert text in page.content()
+        assert text not in shown
+    expect(page.locator("#speed-up .js-plotly-plot .barlayer .point")).to_have_count(1)
 
 
 def test_models_tab_counts_and_draws(page):

@@ -30,7 +30,8 @@ def latency_by_clip(report: ReportJSON) -> go.Figure:
     """
     figure = _scatter(report, lambda clip: clip["generation_time_s"], "%{y:.3f} s")
     figure = styled(figure, x="Clip (number)", y="Latency (seconds, logarithmic)")
-    return figure.update_yaxes(type="log", dtick="D2")  # ticks at 1, 2 and 5 times every power of ten
+    ticks = [digit * 10.0**power for power in range(-4, 5) for digit in (1, 2, 5)]
+    return figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
 
 
 def speed_up_by_clip(report: ReportJSON) -> go.Figure:
@@ -116,7 +117,7 @@ def wer_by_rtfx(report: ReportJSON) -> go.Figure:
         text = "No references, so no word error rate"
         figure.add_annotation(text=text, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
     figure.update_layout(showlegend=True)
-    figure = styled(figure, x="Real-time factor (seconds of audio a second)", y="Word error rate (%)")
+    figure = styled(figure, x="Real-time factor (times real time)", y="Word error rate (%)")
     return figure.update_xaxes(rangemode="tozero").update_yaxes(rangemode="tozero")
 
 

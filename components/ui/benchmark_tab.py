@@ -394,10 +394,15 @@ def progress_text(watched: Watched) -> str:
 
 
 def _bar(watched: Watched) -> str:
+    """Gradio takes the looks of a ``progress`` away, so that it is drawn with two boxes."""
     if not watched.total:
         return ""
+    share = 100 * watched.done / watched.total
     return (
-        f"<progress max='{watched.total}' value='{watched.done}' aria-label='Clips done' style='width:100%'></progress>"
+        f"<div role='progressbar' aria-label='Clips done' aria-valuemin='0' aria-valuemax='{watched.total}' "
+        f"aria-valuenow='{watched.done}' style='height:0.5rem;margin-top:0.5rem;border-radius:999px;overflow:hidden;"
+        "background:var(--border-color-primary)'>"
+        f"<div style='height:100%;width:{share:.1f}%;background:var(--button-primary-background-fill)'></div></div>"
     )
 
 

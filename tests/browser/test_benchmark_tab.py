@@ -104,7 +104,7 @@ def test_the_same_words_as_the_command_line_stopped_resumed_and_downloaded(page,
     start(page)
     expect(status).to_contain_text(f"Clip 1 of {CLIPS} is done", timeout=LONG_MS)
     expect(status).to_contain_text(re.compile(r"About \d+ (s|min) left"))
-    expect(status.locator("progress")).to_have_attribute("max", str(CLIPS))
+    expect(status.get_by_role("progressbar")).to_have_attribute("aria-valuemax", str(CLIPS))
     expect(points(page, "clip-latency").nth(3)).to_be_attached(timeout=LONG_MS)  # two clips, two lanes: it grows
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(status).to_contain_text("What is done is kept", timeout=LONG_MS)

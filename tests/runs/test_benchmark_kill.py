@@ -7,15 +7,18 @@ import multiprocessing
 import os
 import random
 import signal
+import time
 
 import numpy as np
 import pytest
 import soundfile
 
+from components.runs.lab import Lab
 from tests.runs.trivial import without_times
 
 CLIPS = 60
-KILLS = int(os.environ.get("KILLS", "5"))
+KILLS = int(os.environ.get("KILLS", "20"))
+TIMEOUT_S = 100
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,11 @@ def undisturbed(trivial_lab, manifest, tmp_path):
     return rows(output)
 
 
+def run_anew(settings, manifest, output):
+    """In a forked process, to which the threads of this one's lab do not come along."""
+    Lab(settings).benchmark(manifest, output, resume=True)
+
+
 def test_killed_and_resumed(trivial_lab, manifest, undisturbed, tmp_path):
     """Run in a process of its own, kill it, go on with what it left, kill that, and so on."""
     output = tmp_path / "runs.jsonl"
@@ -53,12 +61,14 @@ def test_killed_and_resumed(trivial_lab, manifest, undisturbed, tmp_path):
     context = multiprocessing.get_context("fork")
     cut_short = 0
     for kill in range(KILLS):
-        process = context.Process(target=trivial_lab.benchmark, args=(manifest, output), kwargs={"resume": True})
+        process = context.Process(target=run_anew, args=(trivial_lab.settings, manifest, output))
         process.start()
+        ends = time.monotonic() + TIMEOUT_S
         size = output.stat().st_size if output.exists() else 0
         enough = size + chance.randrange(1, max(2, whole // KILLS))
         while process.is_alive() and (not output.exists() or output.stat().st_size < enough):
             process.join(0.001)
+            assert time.monotonic() < ends, "it stands still"
         process.kill()
         process.join()
         cut_short += process.exitcode == -signal.SIGKILL

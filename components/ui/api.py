@@ -132,8 +132,7 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
         """Run a whole data set through Whisper and Distil-Whisper; streams a line after each clip, the report at last.
 
         Args:
-            source: "examples", the clips that come with this Space; "librispeech", the 73 clips of the Distil-Whisper
-                notebook, from the hub; or "files", those that you upload.
+            source: "examples" (shipped), "librispeech" (73 clips from the hub), or "files" (those that you upload).
             files: With "files": uploaded audio, each under a name of its own.
             references: With "files": what is said in each, in the same order; null where it is not known.
             pair: Which teacher and student, of those that this Space offers; null for its default. See /models.

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from components.report.benchmark_figures import FIGURES
-from components.report.tables import differences_table, headline, lanes_table
+from components.report.tables import counted, differences_table, headline, lanes_table
 
 if TYPE_CHECKING:
     from components.core.reports import ReportJSON
@@ -23,11 +23,12 @@ h1 { font-size: 1.6rem; margin: 0; } h3 { margin: 1.5rem 0 0.25rem; }
 .times { font-weight: 400; }
 .claim { margin: 0; font-weight: 600; } .hero-words { flex: 1 1 18rem; } .where { margin: 0; opacity: 0.85; }
 .warnings { margin: 0.5rem 0 0; padding: 0.4rem 0.75rem; list-style: none; border-left: 3px solid #b58900; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); gap: 1rem; }
 .charts > section { min-width: 0; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.9rem; width: 100%; }
-th, td { padding: 0.4rem 0.6rem; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th small { display: block; font-weight: 400; opacity: 0.85; } tbody th { font-weight: 400; }
+th, td { padding: 0.4rem 0.6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+td { white-space: nowrap; }
+th small { display: block; font-weight: 400; opacity: 0.85; overflow-wrap: anywhere; } tbody th { font-weight: 400; }
 thead th { border-top: 5px solid var(--lane, transparent); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.1rem 1rem; } dd { margin: 0; }
 .js-plotly-plot text { fill: var(--ink) !important; } .js-plotly-plot .hoverlayer text { fill: #fff !important; }
@@ -40,7 +41,9 @@ def report_page(report: ReportJSON) -> str:
 
     charts = "".join(
         f"<section><h3>{title}</h3>"
-        + draw(report).to_html(full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False})
+        + draw(report).to_html(
+            full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
+        )
         + "</section>"
         for name, (title, draw) in FIGURES.items()
     )
@@ -61,7 +64,7 @@ def _conditions(report: ReportJSON) -> str:
     machine, summary = report["machine"], report["summary"]
     facts = {
         "Device": f"{machine['device_name']} ({machine['device']})",
-        "Platform": f"{machine['platform']}, Python {machine['python']}, {machine['threads']} threads",
+        "Platform": f"{machine['platform']}, Python {machine['python']}, {counted(machine['threads'], 'thread')}",
         "Processes": str(summary["processes"]),
         "Libraries": ", ".join(f"{name} {version}" for name, version in machine["libraries"].items()),
         "Settings": ", ".join(f"{name} {value}" for name, value in report["settings"].items()),

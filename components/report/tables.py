@@ -38,12 +38,12 @@ def headline(report: ReportJSON) -> str:
     where = " · ".join(
         escape(part)
         for part in (
-            _counted(summary["clips"], "clip"),
+            counted(summary["clips"], "clip"),
             report["data"],
             f"pair {report['pair']}",
             machine["device_name"],
-            _counted(machine["threads"], "thread") if machine["device"] == "cpu" else "",
-            _counted(summary["processes"], "process", "processes"),
+            counted(machine["threads"], "thread") if machine["device"] == "cpu" else "",
+            counted(summary["processes"], "process", "processes"),
         )
         if part
     )
@@ -119,7 +119,8 @@ def _table(title: str, head: str, rows: str) -> str:
     )
 
 
-def _counted(count: int, one: str, many: str = "") -> str:
+def counted(count: int, one: str, many: str = "") -> str:
+    """``1 clip``, ``2 clips``; ``many`` where the plural is not made with an s."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 

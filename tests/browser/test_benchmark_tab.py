@@ -227,3 +227,9 @@ def test_nothing_is_wider_than_the_window(context, app_url, command_line, size):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     table = page.locator("#benchmark-tables .scroll").first
     assert table.evaluate("table => table.scrollWidth <= table.clientWidth"), "two lanes need no scrolling"
+
+    page.goto((command_line / "report.html").as_uri())
+    for chart in CHARTS:
+        drawing, column = page.locator(f"#{chart} .main-svg").first, page.locator(f"section:has(> div #{chart})")
+        assert drawing.bounding_box()["width"] <= column.bounding_box()["width"]
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

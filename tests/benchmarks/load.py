@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psutil
 from gradio_client import Client, handle_file
@@ -134,10 +135,13 @@ def press(
     return outcome
 
 
-def server_process() -> psutil.Process:
-    """The app that this process has started."""
-    (server,) = [child for child in psutil.Process().children() if "app.py" in child.cmdline()]
-    return server
+def server_process(url: str) -> psutil.Process:
+    """The app that this process has started at an address."""
+    port = urlsplit(url).port
+    for child in psutil.Process().children():
+        if any(connection.laddr.port == port for connection in child.net_connections("tcp")):
+            return child
+    raise LookupError(f"No process started here listens at {url}.")
 
 
 def main() -> int:
@@ -152,7 +156,7 @@ def main() -> int:
         unloaded = alone(url, clips, options.rounds)
         outcome = press(
             url,
-            server_process(),
+            server_process(url),
             clips,
             unloaded,
             clients=options.clients,

@@ -21,7 +21,7 @@ def test_everybody_is_answered_or_refused_and_memory_stays(tiny_teacher, tiny_st
         soundfile.write(clip, speechlike_clip.samples[: SAMPLING_RATE * (1 + number)], SAMPLING_RATE)
     with running_app(**pair_variables(tiny_teacher, tiny_student)) as url:
         unloaded = alone(url, clips, rounds=5)
-        outcome = press(url, server_process(), clips, unloaded, clients=CLIENTS, seconds=SECONDS, pause_s=1.0)
+        outcome = press(url, server_process(url), clips, unloaded, clients=CLIENTS, seconds=SECONDS, pause_s=1.0)
     assert outcome.hung == 0
     assert outcome.wrong == []
     assert all("Try again" in message for message in outcome.refused)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -18,7 +19,7 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +40,18 @@ async def session(url: str) -> AsyncIterator[ClientSession]:
         yield client
 
 
+def run(function: Callable[..., Awaitable[Any]], *args: object) -> Any:
+    """Await a function in a thread of its own: Playwright leaves an event loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(anyio.run, function, *args).result()
+
+
 def test_every_tool_and_argument_is_described(mcp_url):
     async def tools():
         async with session(mcp_url) as client:
             return (await client.list_tools()).tools
 
-    found = {tool.name: tool for tool in anyio.run(tools)}
+    found = {tool.name: tool for tool in run(tools)}
     assert set(found) == {"benchmark", "compare", "models"}
     for tool in found.values():
         assert len(tool.description) > 100
@@ -59,13 +66,13 @@ def test_a_tool_is_called(mcp_url, clip_file):
             return await client.call_tool("compare", {"audio": audio})
 
     sound = f"data:audio/wav;base64,{base64.b64encode(clip_file.read_bytes()).decode()}"
-    result = anyio.run(compare, sound)
+    result = run(compare, sound)
     assert not result.isError
     comparison = ast.literal_eval(result.content[0].text)  # Gradio writes a dict as Python does
     assert [run["lane_id"] for run in comparison["runs"]] == LANES
     assert comparison["speed_up"]["distil"] > 0
 
     for wrong in (str(clip_file), f"file://{clip_file}", "http://127.0.0.1:9/clip.wav", sound[:100]):
-        refused = anyio.run(compare, wrong)
+        refused = run(compare, wrong)
         assert refused.isError, wrong
         assert "Traceback" not in refused.content[0].text

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
 """Lanes are told apart by more than colour."""
 
+FEW = 10
 MANY = 2000
 """Points from which a chart is drawn by WebGL."""
 
@@ -167,4 +168,6 @@ def _scatter(
                 hovertemplate="%{customdata[0]}<br>" + hover + f"<extra>{label}</extra>",
             )
         )
+    if x is None and len(numbers) <= FEW:
+        figure.update_xaxes(dtick=1)  # no tick between two clips
     return figure

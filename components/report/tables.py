@@ -34,7 +34,8 @@ def headline(report: ReportJSON) -> str:
     if first is not None:
         ratio = summary["speed_up"][first]
         figure = f"{ratio:.2f}<span class='times'>×</span>"
-        claim = f"{escape(lane_label(first))} was {ratio:.2f} times as fast as {BASELINE}, over all clips"
+        claim = f"{escape(lane_label(first))} was {ratio:.2f} times as fast as {BASELINE} "
+        claim += f"over {counted(summary['clips'], 'clip')}"
     where = " · ".join(
         escape(part)
         for part in (

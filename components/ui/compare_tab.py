@@ -94,10 +94,22 @@ class CompareTab:
         if clips:
             fill = [self.audio, self.reference]
             examples.click(lambda index: clips[index], examples, fill, api_visibility="private", queue=False)
+            self._forget_reference({reference for _, reference in clips})
         self.status = gr.HTML(markup.message(""), elem_id="status", padding=False)
         self.result = gr.HTML(markup.empty_state(), elem_id="result", padding=False)
         self._charts()
         self._details()
+
+    def _forget_reference(self, shipped: set[str]) -> None:
+        """An example's reference goes with it: another clip must not be scored against it. One's own stays."""
+        gr.on(
+            [self.audio.clear, self.audio.upload, self.audio.stop_recording],
+            lambda reference: "" if reference in shipped else gr.skip(),
+            self.reference,
+            self.reference,
+            api_visibility="private",
+            queue=False,
+        )
 
     def _options(self) -> None:
         lanes = self.lab.offered_lanes()
@@ -220,7 +232,7 @@ class CompareTab:
                     script = (page_url(request), Path(audio or "").name, settings)
                     return self._show(comparison, visit, script)
             except Refused as refused:
-                return self._refuse(refused)
+                return self._refuse(refused, visit)
             finally:
                 cancellations.end(session_of(request), event)
 
@@ -274,11 +286,12 @@ class CompareTab:
             self.curl: snippets.curl_snippet(*script),
         }
 
-    def _refuse(self, refused: Refused) -> dict[Any, Any]:
+    def _refuse(self, refused: Refused, visit: list) -> dict[Any, Any]:
         """Say it where it stays to be read, and once more in a corner for whoever has scrolled away."""
         if not refused.cancelled:
             gr.Warning(escape(refused.message), title="That did not work")
-        return {self.status: markup.message(refused.message, problem=not refused.cancelled)}
+        below = f" The result below is still that of “{visit[-1].clip_id}”." if visit else ""
+        return {self.status: markup.message(refused.message + below, problem=not refused.cancelled)}
 
     def _forget(self) -> dict[Any, Any]:
         return {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from components.core.types import Comparison, LaneFailure, LaneRun, ModelInfo, WordErrors
 
-TITLE = "Whisper, distilled"
+TITLE = "Whisper vs Distil-Whisper"
 TAGLINE = (
     "Speak or pick a clip: Whisper and Distil-Whisper write it down one after the other, "
     "and you see how much faster the distilled one is on this machine."

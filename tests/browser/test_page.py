@@ -96,6 +96,24 @@ def test_samples_of_a_visit_gather_in_the_charts(page, clip_file):
     expect(page.locator("#shares .share")).to_have_count(2)
 
 
+def test_an_examples_reference_goes_with_it_and_an_old_result_is_named(page, clip_file, tmp_path):
+    page.locator("#examples button").first.click()
+    reference = page.get_by_label("Reference text (optional)")
+    page.get_by_role("button", name="Options").click()
+    expect(reference).not_to_have_value("")
+    upload(page, clip_file)
+    expect(reference).to_have_value("")
+    reference.fill("my own words")
+    run(page)
+    expect_result(page)
+    wrong = tmp_path / "not-audio.wav"
+    wrong.write_text("this is a text file\n" * 50)
+    upload(page, wrong)
+    expect(reference).to_have_value("my own words")
+    run(page)
+    expect(page.locator("#status [role=alert]")).to_contain_text(f"still that of “{clip_file.stem}”")
+
+
 def test_bad_input_is_told_and_the_next_clip_is_right(page, clip_file, tmp_path):
     run(page)
     expect(page.locator("#status [role=alert]")).to_contain_text("no audio")

@@ -202,3 +202,9 @@ def architecture(checkpoint: str) -> dict[str, int] | None:
         raise CheckpointError(f"The checkpoint {name} has no readable config.json.") from error
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"The config.json of {name} is not that of a Whisper checkpoint.") from error
+
+
+def lane_label(lane_id: str) -> str:
+    """What a person reads for a lane, for instance ``Distil-Whisper``; plain text, not markup."""
+    lane = LANES.get(lane_id)
+    return lane.label if lane else lane_id

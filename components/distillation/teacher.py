@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, ctc_loss, log_softmax
 
 from components.distillation.tokenizer import NUM_TIMESTAMPS
-from components.distillation.training import MasterAdamW, Stage, run_stage, training_device
+from components.distillation.training import MasterAdamW, Stage, attend_fast, run_stage, training_device
 from components.distillation.windows import ALPHABET, IGNORED, Batch, Batches, load_utterances
 
 if TYPE_CHECKING:
@@ -204,8 +204,7 @@ def train_teacher(
     utterances = load_utterances(manifests)
     device = training_device()
     listener = new_listener(tokenizer, seed).to(device)
-    if device.type == "cpu":
-        listener.model.set_attn_implementation("eager")  # a quarter faster to train than sdpa there
+    attend_fast(listener.model)
     for stage in stages:
         layers = len(listener.model.model.decoder.layers)
         if stage.layers > layers:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from components.core.catalog import lane_label
 from components.core.types import BASELINE_LANE
-from components.report.theme import GRID, INK, lane_colour, lane_label
+from components.report.theme import GRID, INK, lane_colour
 from components.report.totals import lanes_of, samples, speed_ups, total_speed_up
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import json
 from html import escape
 from typing import TYPE_CHECKING
 
+from components.core.wording import counted
 from components.report.benchmark_figures import FIGURES
-from components.report.tables import counted, differences_table, headline, lanes_table
+from components.report.tables import differences_table, headline, lanes_table
 
 if TYPE_CHECKING:
     from components.core.reports import ReportJSON

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
+from components.core.catalog import lane_label
 from components.core.types import BASELINE_LANE
 from components.report.figures import ENCODER_PATTERN
-from components.report.theme import GRID, INK, lane_colour, lane_label
+from components.report.theme import GRID, INK, lane_colour
 
 if TYPE_CHECKING:
     from components.core.records import SpeedJSON

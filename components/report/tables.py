@@ -5,8 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from components.core.catalog import lane_label
 from components.core.types import BASELINE_LANE
-from components.report.theme import lane_colour, lane_label
+from components.core.wording import counted
+from components.report.theme import lane_colour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,11 +120,6 @@ def _table(title: str, head: str, rows: str) -> str:
         f"aria-label='{title}'><table class='models'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         "</section>"
     )
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """``1 clip``, ``2 clips``; ``many`` where the plural is not made with an s."""
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The lanes' colours and names, the same in every card, chart and table."""
+"""The lanes' colours, the same in every card, chart and table."""
 
 from __future__ import annotations
 
@@ -18,9 +18,3 @@ def lane_colour(lane_id: str) -> str:
     """Hex colour of a lane; grey for one that the catalogue does not know (rows of another version)."""
     lane = LANES.get(lane_id)
     return COLOURS[lane.colour % len(COLOURS)] if lane else "#80868f"
-
-
-def lane_label(lane_id: str) -> str:
-    """What a person reads for a lane, for instance ``Distil-Whisper``; plain text, not markup."""
-    lane = LANES.get(lane_id)
-    return lane.label if lane else lane_id

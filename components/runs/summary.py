@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from components.core import catalog, records, scoring
+from components.core import records, scoring
+from components.core.catalog import lane_label
 from components.core.reports import REPORT_FORMAT
 from components.core.types import BASELINE_LANE, LaneFailure, LaneRun, WordErrors
+from components.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -233,21 +235,25 @@ class Tally:
         for lane, failed in self._failures.items():
             if failed:
                 clip_id, message = next(iter(failed.items()))
-                said.append(f"{_label(lane)} failed on {_clips(len(failed))}. The first, {clip_id}: {message}")
+                clips = counted(len(failed), "clip")
+                said.append(f"{lane_label(lane)} failed on {clips}. The first, {clip_id}: {message}")
         first = self._figures[lanes[0]] if lanes else {}
         unknown = sum(figures.word_errors is None for figures in first.values())
         silent = sum(
             figures.word_errors is not None and not figures.word_errors.reference_words for figures in first.values()
         )
         if unknown:
-            said.append(f"Without a reference: {_clips(unknown)}. Word errors leave them out.")
+            said.append(f"Without a reference: {counted(unknown, 'clip')}. Word errors leave them out.")
         if silent:
-            said.append(f"With an empty reference: {_clips(silent)}. Every word written there is an insertion.")
+            said.append(
+                f"With an empty reference: {counted(silent, 'clip')}. Every word written there is an insertion."
+            )
         for lane in lanes:
             suspect = [(clip, figures.warnings) for clip, figures in self._figures[lane].items() if figures.warnings]
             if suspect:
                 clip_id, warnings = suspect[0]
-                said.append(f"{_label(lane)} is suspect on {_clips(len(suspect))}. The first, {clip_id}: {warnings[0]}")
+                clips = counted(len(suspect), "clip")
+                said.append(f"{lane_label(lane)} is suspect on {clips}. The first, {clip_id}: {warnings[0]}")
         return said
 
 
@@ -332,11 +338,3 @@ def _edits(errors: WordErrors | None) -> int | None:
 
 def _wer(figures: _Figures | None) -> float | None:
     return figures.word_errors.wer if figures is not None and figures.word_errors is not None else None
-
-
-def _label(lane_id: str) -> str:
-    return catalog.LANES[lane_id].label if lane_id in catalog.LANES else lane_id
-
-
-def _clips(count: int) -> str:
-    return f"{count:,} clip{'' if count == 1 else 's'}"

@@ -173,22 +173,9 @@ class CompareTab:
                 self.json_download = gr.HTML(padding=False)
                 self.json = gr.JSON(show_label=False, elem_id="json", max_height=420)
             with gr.Accordion("Repeat this run from a script", open=False):
-                self.python = gr.Code(
-                    language="python",
-                    label="Python",
-                    elem_id="python",
-                    interactive=False,
-                    wrap_lines=True,
-                    show_line_numbers=False,
-                )
-                self.curl = gr.Code(
-                    language="shell",
-                    label="curl",
-                    elem_id="curl",
-                    interactive=False,
-                    wrap_lines=True,
-                    show_line_numbers=False,
-                )
+                look: dict[str, Any] = {"interactive": False, "wrap_lines": True, "show_line_numbers": False}
+                self.python = gr.Code(language="python", label="Python", elem_id="python", **look)
+                self.curl = gr.Code(language="shell", label="curl", elem_id="curl", **look)
             self.forget = gr.Button("Forget this visit's samples", size="sm", elem_id="forget", scale=0)
 
     def connect(self, cancellations: Cancellations) -> Any:

@@ -7,10 +7,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from components.core import scoring
-from components.core.catalog import checkpoint_name
+from components.core.catalog import checkpoint_name, lane_label
 from components.core.types import BASELINE_LANE
+from components.core.wording import counted
 from components.report.subtitles import clock, to_srt, to_vtt
-from components.report.theme import lane_colour, lane_label
+from components.report.theme import lane_colour
 from components.report.totals import decoder_share, lanes_of, total_speed_up
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def hero(comparison: Comparison, visit: Sequence[LaneRun], note: str) -> str:
         escape(part)
         for part in (
             machine.device_name,
-            f"{machine.threads} {'thread' if machine.threads == 1 else 'threads'}" if machine.device == "cpu" else "",
+            counted(machine.threads, "thread") if machine.device == "cpu" else "",
             *(" and ".join(dict.fromkeys(values)) for values in zip(*_ran_with(comparison), strict=True)),
             f"{comparison.audio_length_s:.1f} s of audio",
         )

@@ -10,6 +10,7 @@ import gradio as gr
 
 from components.core.catalog import ROOT
 from components.core.errors import ManifestError
+from components.core.wording import counted
 from components.runs.speed import MAX_RUN_CHARACTERS, read_speed
 from components.ui import markup
 from components.ui.compare_tab import chart
@@ -97,7 +98,8 @@ def drawn(run: SpeedJSON) -> tuple[Any, ...]:
     failed = " ".join(f"{failure['lane_id']} could not run: {failure['message']}" for failure in failures)
     stamp = (
         f"{run['pair']}: {run['clips']} clips of the notebook, {machine['device_name']} ({machine['device']}, "
-        f"{machine['threads']} threads), memory bandwidth {run['bandwidth_bytes_per_s'] / 1e9:.1f} GB/s. {failed}"
+        f"{counted(machine['threads'], 'thread')}), memory bandwidth "
+        f"{run['bandwidth_bytes_per_s'] / 1e9:.1f} GB/s. {failed}"
     )
     table = (
         f"<p class='where'>{escape(stamp)}</p><div class='scroll' tabindex='0' role='region' aria-label='Speed'>"

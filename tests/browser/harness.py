@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 START_S = 240
+SETTLED_MS = 1_000
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 
@@ -80,6 +81,18 @@ def open_page(page: Page, url: str) -> None:
     page.goto(url)
     page.get_by_role("button", name="Run comparison", exact=True).wait_for()
     page.locator("#stamp dd").nth(3).wait_for()
+
+
+def set_number(page: Page, slider: str, value: int) -> None:
+    """Set a slider by its number, again until it stays: Gradio puts back the start value once, just after opening."""
+    number = page.locator(f"#{slider} input[type=number]")
+    for _ in range(20):
+        number.fill(str(value))
+        number.press("Enter")
+        page.wait_for_timeout(SETTLED_MS)
+        if number.input_value() == str(value):
+            return
+    pytest.fail(f"{slider} does not stay at {value}")
 
 
 def launch(driver: Playwright, *arguments: str) -> Browser:

@@ -23,7 +23,7 @@ from playwright.sync_api import expect
 
 from components.core.types import SAMPLING_RATE
 from components.runs.sources import EXAMPLES
-from tests.browser.harness import ROOT, SIZES, open_page
+from tests.browser.harness import ROOT, SIZES, open_page, set_number
 
 CHARTS = ("clip-latency", "clip-speed-up", "token-latency", "wer-rtfx")
 CLIPS = int(os.environ.get("CLIPS", "6"))
@@ -51,9 +51,7 @@ def command_line(app_variables, tmp_path_factory):
 def open_tab(page, clips=CLIPS):
     page.get_by_role("tab", name="Benchmark", exact=True).click()
     page.locator("#benchmark-options").get_by_role("button").first.click()
-    limit = page.locator("#benchmark-limit input[type=number]")
-    limit.fill(str(clips))
-    limit.press("Tab")
+    set_number(page, "benchmark-limit", clips)
 
 
 def start(page, name="Run benchmark"):
@@ -100,6 +98,7 @@ def expect_sound(page):
 
 def test_the_same_words_as_the_command_line_stopped_resumed_and_downloaded(page, command_line):
     open_tab(page)
+    set_number(page, "benchmark-repeats", 3)  # else a quick machine is done before Stop is pressed
     status = page.locator("#benchmark-status")
     start(page)
     expect(status).to_contain_text(re.compile(rf"Clip \d+ of {CLIPS} is done"), timeout=LONG_MS)

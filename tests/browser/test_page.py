@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from components.core.types import SAMPLING_RATE
-from tests.browser.harness import SIZES, open_page, pair_variables, running_app
+from tests.browser.harness import SIZES, open_page, pair_variables, running_app, set_number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,16 +141,10 @@ def start_minutes_of_work(page: Page, long_file: Path) -> None:
     """Were it not stopped, the next clip would wait longer than these tests do."""
     upload(page, long_file)
     page.get_by_role("button", name="Options").click()
-    set_repeats(page, 9)
+    set_number(page, "repeats", 9)
     run(page)
     expect(page.locator("#status").get_by_text(re.compile("Running|Warming|Loading"))).to_be_visible()
     expect(page.get_by_role("button", name="Run comparison", exact=True)).to_be_disabled()
-
-
-def set_repeats(page: Page, repeats: int) -> None:
-    number = page.locator("#repeats input[type=number]")
-    number.fill(str(repeats))
-    number.press("Enter")
 
 
 def test_cancel_stops_a_run_and_frees_the_device(page, clip_file, long_file):
@@ -159,7 +153,7 @@ def test_cancel_stops_a_run_and_frees_the_device(page, clip_file, long_file):
     expect(page.locator("#status")).to_contain_text("Cancelled")
     expect(page.get_by_role("button", name="Run comparison", exact=True)).to_be_enabled()
     expect(page.locator("#result .card")).to_have_count(0)
-    set_repeats(page, 1)
+    set_number(page, "repeats", 1)
     upload(page, clip_file)
     run(page)
     expect_result(page)
@@ -223,8 +217,7 @@ def test_models_tab_counts_and_draws(page):
         expect(page.locator(f"#models-table th[data-lane={lane_id}]")).to_be_visible()
     expect(page.locator("#models-table")).to_contain_text("100.000000 %")
     expect(page.locator("#passes")).to_contain_text("2 layers × 128 tokens")
-    page.locator("#tokens input[type=number]").fill("10")
-    page.locator("#tokens input[type=number]").press("Enter")
+    set_number(page, "tokens", 10)
     expect(page.locator("#passes")).to_contain_text("Distil-Whisper: 20 layer passes")
     expect(page.locator("#models-parameters .js-plotly-plot .barlayer .point path").first).to_be_attached()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.browser.harness import set_number
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -31,9 +33,7 @@ def tour(page: Page) -> Iterator[str]:
     yield "models"
     page.get_by_role("tab", name="Benchmark", exact=True).click()
     page.locator("#benchmark-options").get_by_role("button").first.click()
-    limit = page.locator("#benchmark-limit input[type=number]")
-    limit.fill(str(BENCHMARK_CLIPS))
-    limit.press("Enter")
+    set_number(page, "benchmark-limit", BENCHMARK_CLIPS)
     yield "benchmark-empty"
     page.get_by_role("button", name="Run benchmark", exact=True).click()
     page.locator("#benchmark-status").get_by_text("Done").wait_for()

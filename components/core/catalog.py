@@ -29,8 +29,9 @@ Role = Literal["teacher", "student"]
 class Lane:
     """A row of the lane table: which of the pair's checkpoints runs on which backend.
 
-    ``assisted``: the student drafts for the teacher. ``colour``: index into the palette of the report. ``default``:
-    runs where nobody chooses; the others are offered, and loaded or converted when they are asked for.
+    ``assisted``: the student drafts for the teacher. ``colour``: index into the palette of the report. ``what``: what
+    runs there, for who chooses. ``default``: runs where nobody chooses; the others are offered, and loaded or converted
+    when they are asked for.
     """
 
     lane_id: str
@@ -38,6 +39,7 @@ class Lane:
     backend: str
     role: Role
     colour: int
+    what: str
     assisted: bool = False
     default: bool = False
 
@@ -46,11 +48,19 @@ LANES: Mapping[str, Lane] = MappingProxyType(
     {
         lane.lane_id: lane
         for lane in (
-            Lane(BASELINE_LANE, "Whisper", "whisper", "teacher", colour=0, default=True),
-            Lane("distil", "Distil-Whisper", "whisper", "student", colour=1, default=True),
-            Lane("speculative", "Whisper, assisted", "speculative", "teacher", colour=2, assisted=True),
-            Lane("faster-whisper", "Faster-Whisper", "ctranslate", "teacher", colour=3),
-            Lane("faster-distil", "Faster-Distil-Whisper", "ctranslate", "student", colour=4),
+            Lane(BASELINE_LANE, "Whisper", "whisper", "teacher", 0, "the teacher", default=True),
+            Lane("distil", "Distil-Whisper", "whisper", "student", 1, "the student", default=True),
+            Lane(
+                "speculative",
+                "Whisper, assisted",
+                "speculative",
+                "teacher",
+                2,
+                "the student drafts, the teacher keeps what it would have written itself",
+                assisted=True,
+            ),
+            Lane("faster-whisper", "Faster-Whisper", "ctranslate", "teacher", 3, "the teacher by CTranslate2"),
+            Lane("faster-distil", "Faster-Distil-Whisper", "ctranslate", "student", 4, "the student by CTranslate2"),
         )
     }
 )

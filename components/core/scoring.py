@@ -7,9 +7,8 @@ import re
 import zlib
 from collections import Counter, defaultdict
 from functools import cache
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from components.core.types import WordErrors
 
@@ -68,40 +67,39 @@ def word_errors(reference: str, text: str, language: str | None) -> tuple[str, s
     )
 
 
-def diff_spans(before: str, after: str) -> list[tuple[str, Tag | None]]:
-    """How ``after`` differs from ``before``, word by word, for a highlighted view.
+class DiffSpan(NamedTuple):
+    """Neighbouring words that fared alike; ``None`` for those that are equal. What is inserted has no ``before``."""
 
-    Case and punctuation at the edges of a word make no difference; the words are shown as they were written.
+    tag: Tag | None
+    before: str
+    after: str
 
-    Returns:
-        Spans that read on, each with its trailing space: ``None`` for what is equal and ``substituted`` or ``inserted``
-        for words of ``after``; ``deleted`` for words that only ``before`` has.
+
+def diff_spans(before: str, after: str) -> list[DiffSpan]:
+    """How ``after`` differs from ``before``, word by word, in spans that read on.
+
+    Case and punctuation at the edges of a word make no difference; the words are given as they were written.
     """
     import jiwer
 
     old, new = before.split(), after.split()
     if not old or not new:
-        spans: list[tuple[list[str], Tag | None]] = [(old, "deleted"), (new, "inserted")]
-    else:
-        alignment = jiwer.process_words(" ".join(map(_key, old)), " ".join(map(_key, new))).alignments[0]
-        tags: dict[str, Tag | None] = {
-            "equal": None,
-            "substitute": "substituted",
-            "insert": "inserted",
-            "delete": "deleted",
-        }
-        spans = [
-            (old[chunk.ref_start_idx : chunk.ref_end_idx], "deleted")
-            if chunk.type == "delete"
-            else (new[chunk.hyp_start_idx : chunk.hyp_end_idx], tags[chunk.type])
-            for chunk in alignment
-        ]
-    merged = [
-        (" ".join(word for words, _ in group for word in words), tag)
-        for tag, group in groupby(spans, key=lambda span: span[1])
+        spans = [DiffSpan("deleted", before, ""), DiffSpan("inserted", "", after)]
+        return [span for span in spans if span.before.split() or span.after.split()]
+    tags: dict[str, Tag | None] = {
+        "equal": None,
+        "substitute": "substituted",
+        "insert": "inserted",
+        "delete": "deleted",
+    }
+    return [
+        DiffSpan(
+            tags[chunk.type],
+            " ".join(old[chunk.ref_start_idx : chunk.ref_end_idx]),
+            " ".join(new[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+        )
+        for chunk in jiwer.process_words(" ".join(map(_key, old)), " ".join(map(_key, new))).alignments[0]
     ]
-    merged = [(text, tag) for text, tag in merged if text]
-    return [(text + " ", tag) for text, tag in merged[:-1]] + merged[-1:]
 
 
 def _key(word: str) -> str:

@@ -99,7 +99,7 @@ def latency_by_tokens(report: ReportJSON) -> go.Figure:
 
 
 def wer_by_rtfx(report: ReportJSON) -> go.Figure:
-    """Word error rate, with its interval, against the real-time factor: a point a lane. Down and right is better."""
+    """Word error rate, with its interval, against RTFx: a point a lane. Down and right is better."""
     figure = go.Figure()
     for number, (lane_id, totals) in enumerate(report["summary"]["lanes"].items()):
         wer, interval = totals["word_errors"]["wer"], totals["wer_interval"]
@@ -119,7 +119,7 @@ def wer_by_rtfx(report: ReportJSON) -> go.Figure:
         text = "No references, so no word error rate"
         figure.add_annotation(text=text, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
     figure.update_layout(showlegend=True)
-    figure = styled(figure, x="Real-time factor (times real time)", y="Word error rate (%)")
+    figure = styled(figure, x="RTFx (times real time)", y="Word error rate (%)")
     return figure.update_xaxes(rangemode="tozero").update_yaxes(rangemode="tozero")
 
 

@@ -75,7 +75,7 @@ def lanes_table(report: ReportJSON) -> str:
         "Speed-up": lambda lane, _: (
             _number(summary["speed_up"].get(lane), ".2f", "×") + _below(summary["speed_up_interval"].get(lane))
         ),
-        "Real-time factor": lambda _, totals: _number(totals["rtfx"], ".1f", "×"),
+        "RTFx, times real time": lambda _, totals: _number(totals["rtfx"], ".1f", "×"),
         "Tokens": lambda _, totals: f"{totals['generated_tokens']:,}",
         "Latency a token (slope)": lambda _, totals: _number(totals["ms_per_token"], ".2f", " ms"),
         "Word error rate": lambda _, totals: (

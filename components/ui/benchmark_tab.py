@@ -116,9 +116,9 @@ class BenchmarkTab:
                     )
                     self.resume = gr.Button("Resume", elem_id="benchmark-resume", interactive=False, min_width=100)
                     self.cancel = gr.Button("Stop", elem_id="benchmark-cancel", interactive=False, min_width=100)
+                self.status = gr.HTML(markup.message(""), elem_id="benchmark-status", padding=False)
             with gr.Column(scale=2, min_width=300):
                 self._options()
-        self.status = gr.HTML(markup.message(""), elem_id="benchmark-status", padding=False)
         self.result = gr.HTML(EMPTY, elem_id="benchmark-result", padding=False)
         self._charts()
         self._details()

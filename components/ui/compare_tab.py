@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import gradio as gr
 
 from components.core import records
+from components.core.catalog import LANES
 from components.ui import markup, snippets
 from components.ui.api import MEASURING
 from components.ui.requests import Refused, plain_words
@@ -80,6 +81,7 @@ class CompareTab:
                 with gr.Row():
                     self.run = gr.Button("Run comparison", variant="primary", elem_id="run", scale=3)
                     self.cancel = gr.Button("Cancel", elem_id="cancel", interactive=False, scale=1, min_width=100)
+                self.status = gr.HTML(markup.message(""), elem_id="status", padding=False)
                 self._options()
             if clips:
                 with gr.Column(scale=2, min_width=300):
@@ -95,7 +97,6 @@ class CompareTab:
             fill = [self.audio, self.reference]
             examples.click(lambda index: clips[index], examples, fill, api_visibility="private", queue=False)
             self._forget_reference({reference for _, reference in clips})
-        self.status = gr.HTML(markup.message(""), elem_id="status", padding=False)
         self.result = gr.HTML(markup.empty_state(), elem_id="result", padding=False)
         self._charts()
         self._details()
@@ -113,6 +114,7 @@ class CompareTab:
 
     def _options(self) -> None:
         lanes = self.lab.offered_lanes()
+        explained = "; ".join(f"{lane.label}: {LANES[lane.lane_id].what}" for lane in lanes)
         with gr.Accordion("Options and reference text", open=False, elem_id="options"):
             self.reference = gr.Textbox(
                 label="Reference text (optional)",
@@ -131,7 +133,7 @@ class CompareTab:
                 [(lane.label, lane.lane_id) for lane in lanes],
                 value=[lane.lane_id for lane in self.lab.default_lanes()],
                 label="Lanes",
-                info="What runs, one after another.",
+                info=f"They run one after another. {explained}.",
                 elem_id="lanes",
             )
             with gr.Row():

@@ -17,6 +17,7 @@ from components.report.totals import decoder_share, lanes_of, total_speed_up
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from components.core.scoring import DiffSpan
     from components.core.types import Comparison, LaneFailure, LaneRun, ModelInfo, WordErrors
 
 TITLE = "Whisper vs Distil-Whisper"
@@ -29,7 +30,7 @@ NOTEBOOK_DECODER_SHARE = "over 90 %"
 
 UNITS = (
     "Latency is encoder plus decoder, as in the Distil-Whisper notebook; end to end is clip in, text out. "
-    "The real-time factor is seconds of audio for each second of latency."
+    "RTFx, the inverse real-time factor, is seconds of audio for each second of latency."
 )
 TAG_WORDS = {"substituted": "changed", "inserted": "added", "deleted": "missing"}
 
@@ -92,6 +93,7 @@ def result(comparison: Comparison, visit: Sequence[LaneRun], note: str) -> str:
 def hero(comparison: Comparison, visit: Sequence[LaneRun], note: str) -> str:
     """The large figure, the machine that it holds for, and what makes it suspect; then this visit's total."""
     speed_ups = comparison.speed_up
+    warnings = [f"{lane_label(run.lane_id)}: {text}" for run in comparison.runs for text in run.warnings]
     lane_id = next(iter(speed_ups), None)
     if lane_id is None:
         figure, sentence = "–", _no_speed_up(comparison)
@@ -118,10 +120,10 @@ def hero(comparison: Comparison, visit: Sequence[LaneRun], note: str) -> str:
     total = total_speed_up(visit, lane_id) if lane_id else None
     count = sum(1 for run in visit if run.lane_id == lane_id)
     return (
-        f"<section class='hero' aria-label='Speed-up'><p class='figure'>{figure}</p>"
+        f"<section class='hero{' suspect' if warnings else ''}' aria-label='Speed-up'><p class='figure'>{figure}</p>"
         f"<div class='hero-words'><p class='claim'>{sentence}</p>"
         f"<p class='where'>Holds for: {where}</p>"
-        + _warnings([f"{lane_label(run.lane_id)}: {text}" for run in comparison.runs for text in run.warnings])
+        + _warnings(warnings)
         + (f"<p class='where'>{escape(spread)}</p>" if spread else "")
         + (f"<ul class='others'>{others}</ul>" if others else "")
         + (
@@ -204,7 +206,7 @@ def _card(run: LaneRun) -> str:
         ("Encoder", seconds(timing.encoder_time_s if timing else None)),
         ("Decoder", seconds(timing.decoder_time_s if timing else None)),
         ("End to end", seconds(timing.end_to_end_time_s if timing else None)),
-        ("Real-time factor", f"{run.rtfx:.1f}×" if run.rtfx else "–"),
+        ("RTFx", f"{run.rtfx:.1f}×" if run.rtfx else "–"),
         ("Tokens", f"{run.generated_tokens:,}"),
     ]
     if run.word_errors is not None and run.word_errors.wer is not None:
@@ -251,9 +253,9 @@ def word_diff(comparison: Comparison) -> str:
     )
 
 
-def _differing(spans: Sequence[tuple[str, str | None]]) -> str:
-    count = sum(len(text.split()) for text, tag in spans if tag)
-    return "the same words" if not count else f"{count} {'word differs' if count == 1 else 'words differ'}"
+def _differing(spans: Sequence[DiffSpan]) -> str:
+    count = sum(len((span.after or span.before).split()) for span in spans if span.tag)
+    return "the same words" if not count else counted(count, "word differs", "words differ")
 
 
 def _wer(errors: WordErrors) -> str:
@@ -265,16 +267,19 @@ def _wer(errors: WordErrors) -> str:
     )
 
 
-def _diff(title: str, summary: str, spans: Iterable[tuple[str, str | None]]) -> str:
-    elements = {"inserted": "ins", "deleted": "del"}
-    words = " ".join(
-        f"<{elements.get(tag, 'mark')} class='{tag}' title='{TAG_WORDS.get(tag, tag)}'>{escape(text.strip())}"
-        f"</{elements.get(tag, 'mark')}>"
-        if tag
-        else escape(text.strip())
-        for text, tag in spans
-    )
+def _diff(title: str, summary: str, spans: Iterable[DiffSpan]) -> str:
+    words = " ".join(_changed(span) for span in spans)
     return f"<h4>{escape(title)} <small>{escape(summary)}</small></h4><p class='words'>{words}</p>"
+
+
+def _changed(span: DiffSpan) -> str:
+    """A span as it reads now; words that were replaced stand struck out before those that replaced them."""
+    if span.tag is None:
+        return escape(span.after)
+    what = f"class='{span.tag}' title='{TAG_WORDS[span.tag]}'"
+    gone = f"<del {what}>{escape(span.before)}</del>" if span.before else ""
+    new = f"<ins {what}>{escape(span.after)}</ins>" if span.after else ""
+    return f"{gone} {new}".strip()
 
 
 def segments(comparison: Comparison) -> str:

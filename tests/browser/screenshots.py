@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.harness import ROOT, SIZES, launch, open_page, running_app
+from tests.browser.harness import ROOT, SETTLED_MS, SIZES, launch, open_page, running_app
 from tests.browser.tour import tour
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 README_PICTURE = ROOT / "examples" / "screenshot.png"
 WAIT_MS = 240_000
-SETTLED_MS = 1_000
-"""Plotly and the accordions are animated."""
 
 
 def take_readme_picture(page: Page) -> None:
@@ -46,6 +44,7 @@ def main() -> None:
                     page.wait_for_timeout(SETTLED_MS)
                     if folder:
                         page.screenshot(path=folder / f"{size}-{scheme}-{shown}.png", full_page=True)
+                        page.wait_for_timeout(SETTLED_MS)  # it stretched the page, and a click might miss
                     elif shown == "compare":
                         take_readme_picture(page)
                         break

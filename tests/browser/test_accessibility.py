@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.browser.harness import SIZES, open_page
+from tests.browser.harness import SETTLED_MS, SIZES, open_page
 from tests.browser.tour import tour
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -15,14 +15,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 GRAVE = {"serious", "critical"}
-SETTLED_MS = 500
-"""Colours fade in; axe would measure the contrast half-way."""
 MAX_STOPS = 40
 """Presses of Tab within which everything is reached."""
 
 
 def faults(page) -> list[str]:
-    page.wait_for_timeout(SETTLED_MS)
+    page.wait_for_timeout(SETTLED_MS)  # colours fade in; axe would measure the contrast half-way
     return [
         f"{violation['impact']} {violation['id']}: {node['html'][:200]} ({node['failureSummary'][:300]})"
         for violation in Axe().run(page).response["violations"]

@@ -41,25 +41,30 @@ def test_an_empty_side_counts_every_word_of_the_other():
 
 def test_diff_spans_tag_what_differs():
     assert diff_spans("The cat sat down.", "the big cat stood down") == [
-        ("the ", None),
-        ("big ", "inserted"),
-        ("cat ", None),
-        ("stood ", "substituted"),
-        ("down", None),
+        (None, "The", "the"),
+        ("inserted", "", "big"),
+        (None, "cat", "cat"),
+        ("substituted", "sat", "stood"),
+        (None, "down.", "down"),
     ]
-    assert diff_spans("one two three", "one three") == [("one ", None), ("two ", "deleted"), ("three", None)]
-    assert diff_spans("", "new words") == [("new words", "inserted")]
-    assert diff_spans("old words", "") == [("old words", "deleted")]
+    assert diff_spans("one two three", "one three") == [
+        (None, "one", "one"),
+        ("deleted", "two", ""),
+        (None, "three", "three"),
+    ]
+    assert diff_spans("", "new words") == [("inserted", "", "new words")]
+    assert diff_spans("old words", " ") == [("deleted", "old words", "")]
     assert diff_spans("", "") == []
 
 
-def test_diff_spans_read_as_the_later_text():
+def test_diff_spans_read_as_both_texts():
     rng = random.Random(0)
     for _ in range(200):
         before, after = (" ".join(rng.choices(["a", "b,", "C.", "—"], k=rng.randrange(8))) for _ in range(2))
         spans = diff_spans(before, after)
-        assert "".join(text for text, tag in spans if tag != "deleted").strip() == after
-        assert all(first[1] != second[1] for first, second in pairwise(spans))
+        assert " ".join(span.before for span in spans if span.before) == before
+        assert " ".join(span.after for span in spans if span.after) == after
+        assert all(first.tag != second.tag for first, second in pairwise(spans))
 
 
 def test_no_warning_without_a_sign():

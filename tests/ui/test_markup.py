@@ -159,8 +159,9 @@ def test_a_lane_that_failed_has_a_card_that_says_why():
 def test_words_that_differ_are_marked_by_more_than_colour():
     shown = comparison(run("whisper", 0.5), run("distil", 0.1, transcript=Transcript("a cat sat down")))
     page = Page(markup.word_diff(shown))
-    assert {"ins", "mark"} <= set(page.elements)
+    assert {"ins", "del"} <= set(page.elements)
     assert ("title", "added") in page.attributes
+    assert "the a cat sat down" in page.text, "the word that was replaced and the one that replaced it"
     assert "Whisper → Distil-Whisper 2 words differ" in page.text
 
 

@@ -8,8 +8,9 @@
    the decoder forget how to attend: it was at 196 % word errors after 200 steps of them, from 5 %.
 5. *time*: the timestamps, whose embeddings start as the encoder's positions.
 6. *settle*: up to full windows alone, timestamps weighing more, while the learning rate falls to nothing.
-7. *longer* and *finish*: most of the hours, on windows of up to four sentences and on full ones, with stretched
-   frequency axes; the rate is high again, and falls in the last.
+7. *longer* and *finish*: on windows of up to four sentences and on full ones, with stretched frequency axes; the rate
+   is high again, and falls in the last.
+8. *fill*: smaller batches of longer windows, so that the decoder keeps its place past the third sentence.
 
 Whisper's encoder positions are fixed sinusoids; *listen* places its short windows at random offsets among the 1,500, so
 that every position is trained from the start. *read* does not: a decoder finds where to attend far sooner where
@@ -69,6 +70,7 @@ STAGES = (
     replace(_WIDEN, name="settle", warmup=10, decay=170, full=1.0, shifted=0.2, times=5.0),
     replace(_LONGER, name="longer"),
     replace(_LONGER, name="finish", steps=1000, warmup=40, decay=1000, full=0.8),
+    replace(_LONGER, name="fill", steps=2000, size=8, most=6, learning_rate=4.5e-4, decay=1200, full=0.9),
 )
 
 

@@ -36,7 +36,7 @@ IGNORED = -100
 ZEROS_SHARE = 0.25
 """Of the padded windows: how many are padded as Transformers pads the last window of long audio."""
 
-FEW_SHARE, FEW = 0.7, (1, 1, 1, 2, 2, 3, 4, 6)
+FEW_SHARE, FEW = 0.6, (1, 1, 1, 2, 2, 3, 4, 6, 8)
 """Most clips are short: how many full windows hold a few utterances and silence, and how many those are."""
 
 TIME_GRID = 5

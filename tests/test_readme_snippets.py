@@ -62,8 +62,12 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if npm is None or shutil.which("node") is None:
         pytest.skip("Node and npm are not installed")
     folder = tmp_path_factory.mktemp("node")
-    install = [npm, "install", "--no-audit", "--no-fund", "--fetch-retries=1", "--prefix", str(folder), CLIENT]
-    done = subprocess.run(install, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+    patience = ["--fetch-retries=1", "--fetch-timeout=20000"]
+    install = [npm, "install", "--no-audit", "--no-fund", *patience, "--prefix", str(folder), CLIENT]
+    try:
+        done = subprocess.run(install, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"npm cannot get {CLIENT}: no answer in {INSTALL_S} s")
     if done.returncode:
         pytest.skip(f"npm cannot get {CLIENT}: {done.stderr[-300:]}")
     return folder

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples" / "audio" / "manifest.jsonl"
 CHECKPOINTS = ROOT / "examples" / "checkpoints"
 
 Role = Literal["teacher", "student"]

@@ -19,6 +19,9 @@ SAMPLING_RATE = 16_000
 WINDOW_S = 30.0
 """Seconds of audio in one encoder pass; longer clips are long-form."""
 
+MAX_TOKENS = 448
+"""Whisper's longest decoder sequence, prompt included."""
+
 LongForm = Literal["sequential", "chunked"]
 BASELINE_LANE = "whisper"
 """Speed-ups are relative to this lane."""

@@ -133,13 +133,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one step; a mistake is a sentence on standard error and exit status 2."""
+    """Run one step; a mistake is a sentence on standard error and exit status 2, an interruption 130."""
     args = parser().parse_args(argv)
     try:
         args.run(args)
     except (WhisperSpaceError, FileExistsError, FileNotFoundError, ValueError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from what is saved.", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from components.core.types import SAMPLING_RATE
 from components.distillation.degrade import degrade
 from components.distillation.language import sentences
+from components.distillation.training import stays_with
 from components.distillation.voices import Voice, draw_voice, speak
 
 if TYPE_CHECKING:
@@ -48,11 +49,7 @@ def make_corpus(
         FileExistsError: the folder holds a corpus of other settings.
     """
     output.mkdir(parents=True, exist_ok=True)
-    settings = {"split": split, "seed": seed, "count": count}
-    stated = output / "corpus.json"
-    if stated.exists() and json.loads(stated.read_text()) != settings:
-        raise FileExistsError(f"{output} holds another corpus ({stated.read_text()}); choose another --output.")
-    stated.write_text(json.dumps(settings))
+    stays_with(output / "corpus.json", {"split": split, "seed": seed, "count": count})
 
     rng = random.Random(f"{split}-{seed}")
     sizes = [rng.choice(SENTENCES_A_CLIP) if split in {"dev", "test"} else 1 for _ in range(count)]

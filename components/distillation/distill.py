@@ -13,6 +13,7 @@ The teacher may be any Whisper: a folder or a hub id.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import random
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from tqdm import tqdm
 from components.core.errors import CheckpointError
 from components.core.scoring import word_errors
 from components.distillation.teacher import decode, encode
-from components.distillation.training import Stage, attend_fast, run_stage, training_device
+from components.distillation.training import Stage, attend_fast, run_stage, stays_with, training_device
 from components.distillation.windows import IGNORED, full_window
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ STAGE = Stage(
 )
 
 
+def fingerprint(model: nn.Module) -> str:
+    """A digest of the start of every tensor, which another training would have changed."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + tensor.flatten()[:64].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def load_teacher(checkpoint: str) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
     """A teacher and its processor from a folder or a hub id, in float32, without remote code or pickles.
 
@@ -70,7 +79,7 @@ def chosen_layers(teacher_layers: int, student_layers: int) -> list[int]:
     """Which decoder layers the student keeps: evenly spaced, the first and the last among them.
 
     Raises:
-        ValueError: the student would not be smaller than the teacher, or have fewer than two layers.
+        ValueError: the student would have more layers than the teacher, or fewer than two.
     """
     if not 2 <= student_layers <= teacher_layers:
         raise ValueError(f"A student has 2 to {teacher_layers} decoder layers, not {student_layers}.")
@@ -264,8 +273,19 @@ def distil(
 
     Raises:
         ValueError: the filter leaves fewer windows than a batch.
+        FileExistsError: ``output`` holds work of another teacher, corpus or settings.
     """
     output.mkdir(parents=True, exist_ok=True)
+    stays_with(
+        output / "settings.json",
+        {
+            "teacher": fingerprint(teacher),
+            "utterances": [len(utterances), sum(len(utterance.samples) for utterance in utterances)],
+            "seed": seed,
+            "layers": stage.layers,
+            "language": language,
+        },
+    )
     teacher.to(training_device())
     labelled = pseudo_label(
         teacher, processor, utterances, output / "labels.jsonl", seed=seed, count=count, language=language

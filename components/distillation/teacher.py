@@ -198,11 +198,20 @@ def train_teacher(
     seed: int = 1,
     stages: Sequence[Stage] = STAGES,
 ) -> Listener:
-    """Go through the stages, each from its saved state if it has one; return the trained listener."""
+    """Go through the stages, each from its saved state if it has one; return the trained listener.
+
+    Raises:
+        FileExistsError: ``output`` holds a stage of other settings.
+    """
     from transformers import WhisperFeatureExtractor
 
     output.mkdir(parents=True, exist_ok=True)
-    (output / "stages.json").write_text(json.dumps([asdict(stage) for stage in stages], indent=1))
+    stated = output / "stages.json"
+    before = {stage["name"]: stage for stage in json.loads(stated.read_text())} if stated.exists() else {}
+    for stage in stages:
+        if (output / f"{stage.name}.pt").exists() and before.get(stage.name) != asdict(stage):
+            raise FileExistsError(f"{output} holds a stage {stage.name} of other settings. Choose another --output.")
+    stated.write_text(json.dumps([asdict(stage) for stage in stages], indent=1))
     utterances = load_utterances(manifests)
     device = training_device()
     listener = new_listener(tokenizer, seed).to(device)
@@ -237,7 +246,8 @@ def trained_teacher(output: Path, tokenizer: WhisperTokenizer, *, seed: int = 1)
     listener = new_listener(tokenizer, seed)
     grow(listener.model, done[-1].layers)
     optimizer = MasterAdamW(listener)
-    optimizer.load_state_dict(torch.load(output / f"{done[-1].name}.pt", weights_only=True)["optimizer"])
+    state = torch.load(output / f"{done[-1].name}.pt", map_location="cpu", weights_only=True)
+    optimizer.load_state_dict(state["optimizer"])
     listener.float()
     with torch.no_grad():
         for weight, master in zip(optimizer.working, optimizer.master, strict=True):
@@ -246,5 +256,12 @@ def trained_teacher(output: Path, tokenizer: WhisperTokenizer, *, seed: int = 1)
 
 
 def with_steps(stages: Sequence[Stage], steps: dict[str, int]) -> tuple[Stage, ...]:
-    """The stages with other lengths, by name."""
+    """The stages with other lengths, by name.
+
+    Raises:
+        ValueError: there is no stage of a name.
+    """
+    names = [stage.name for stage in stages]
+    if unknown := next((name for name in steps if name not in names), None):
+        raise ValueError(f"There is no stage {unknown!r}. Choose from: {', '.join(names)}.")
     return tuple(replace(stage, steps=steps.get(stage.name, stage.steps)) for stage in stages)

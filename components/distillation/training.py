@@ -112,6 +112,17 @@ def attend_fast(model: PreTrainedModel) -> None:
         model.set_attn_implementation("eager")
 
 
+def stays_with(path: Path, settings: dict[str, object]) -> None:
+    """Write down what an output folder was made with, or check that it is the same.
+
+    Raises:
+        FileExistsError: the folder holds the work of other settings.
+    """
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise FileExistsError(f"{path.parent} holds the work of other settings or inputs. Choose another --output.")
+    path.write_text(json.dumps(settings))
+
+
 def run_stage(
     stage: Stage,
     module: nn.Module,
@@ -129,7 +140,7 @@ def run_stage(
     optimizer = MasterAdamW(module)
     done = 0
     if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
+        state = torch.load(state_path, map_location="cpu", weights_only=True)
         optimizer.load_state_dict(state["optimizer"])
         done = state["step"]
     module.train()

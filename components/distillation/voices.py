@@ -71,12 +71,15 @@ def speak(text: str, voice: Voice) -> np.ndarray:
         float32 ``(n,)``, mono, 16 kHz, silence at both ends trimmed, peak at 0.5.
 
     Raises:
-        RuntimeError: the synthesizer is not installed, or had nothing to say.
+        RuntimeError: the synthesizer is not installed, failed, or had nothing to say.
     """
     if shutil.which(voice.synthesizer) is None:
         raise RuntimeError(f"{voice.synthesizer} is not installed; on Debian: apt-get install espeak-ng flite.")
     command = _espeak(text, voice) if voice.synthesizer == "espeak-ng" else _flite(text, voice)
-    wav = subprocess.run(command, check=True, capture_output=True).stdout
+    try:
+        wav = subprocess.run(command, check=True, capture_output=True).stdout
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(f"{voice.synthesizer} failed: {error.stderr.decode(errors='replace').strip()}") from error
     samples, rate = soundfile.read(io.BytesIO(wav), dtype="float32")
     clip = load_audio((round(rate * voice.stretch), samples)).samples
     return _trimmed(clip)

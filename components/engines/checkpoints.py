@@ -140,6 +140,7 @@ class Models:
 
     def __init__(self) -> None:
         self._models: weakref.WeakValueDictionary[tuple, PreTrainedModel] = weakref.WeakValueDictionary()
+        self._lock = threading.Lock()  # one thread loads, others ask what is held
 
     def get(
         self, lane: LaneSpec, *, dtype: torch.dtype, attention: str, device: Device, token: str | None = None
@@ -155,12 +156,14 @@ class Models:
             model = load_model(lane, dtype=dtype, attention=attention, token=token)
             any(share_encoder(model, other) for other in list(self._models.values()))
             model = model.to(device.kind)
-            self._models[key] = model
+            with self._lock:
+                self._models[key] = model
         return model
 
     def holds(self, lane: LaneSpec) -> bool:
         """Whether the model of a lane's checkpoint is loaded, in whatever dtype."""
-        return any(key[:2] == (lane.checkpoint, lane.revision) for key in self._models)
+        with self._lock:
+            return any(key[:2] == (lane.checkpoint, lane.revision) for key in self._models)
 
 
 def share_encoder(model: Any, other: Any) -> bool:

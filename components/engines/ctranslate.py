@@ -240,8 +240,8 @@ class CTranslateEngine:
         texts = []
         for part in parts:
             texts.append(part.text)
-            end_s = min(part.end, clip.audio_length_s)
-            request.segments.append(Segment(round(part.start, 2), round(end_s, 2), part.text.strip()))
+            start_s, end_s = (round(min(time, clip.audio_length_s), 2) for time in (part.start, part.end))
+            request.segments.append(Segment(start_s, end_s, part.text.strip()))
         stopwatch.stop("generation")
         segments = tuple(request.segments) if options.timestamps else ()
         transcript = Transcript("".join(texts).strip(), segments, info.language)

@@ -195,9 +195,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     torch_module = sys.modules.get("torch")
     if torch_module is not None and isinstance(error, torch_module.OutOfMemoryError):
         return True
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # the CPU allocator's words
-    )
+    if isinstance(error, MemoryError):
+        return True
+    said = ("can't allocate memory", "out of memory")  # PyTorch's allocator on a CPU; CTranslate2 on CUDA
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
 
 
 def zero_gpu() -> bool:

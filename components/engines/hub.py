@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 from concurrent.futures import Future, wait
@@ -71,7 +72,12 @@ def fetch(
     from huggingface_hub.file_download import repo_folder_name
 
     storage = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=checkpoint, repo_type="model")
-    before = {blob.name for blob in storage.glob("blobs/*")}
+    # What was here before is trusted; the list outlives this process, should it end before the rest has been checked.
+    trusted = storage / "checked.json"
+    if not trusted.exists():
+        storage.mkdir(parents=True, exist_ok=True)
+        trusted.write_text(json.dumps([blob.name for blob in storage.glob("blobs/*")]))
+    before = set(json.loads(trusted.read_text()))
     with explained(checkpoint):
         folder = _snapshot(
             checkpoint,
@@ -95,6 +101,7 @@ def fetch(
                 f"{checkpoint_name(checkpoint)} arrived damaged: {path.name} does not have the hash that the hub "
                 "announces, and was deleted. Try again to fetch it anew."
             )
+    trusted.unlink(missing_ok=True)
     remember(checkpoint, revision, folder)
 
 

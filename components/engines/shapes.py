@@ -41,6 +41,7 @@ class ShapePair:
 
     Raises, when made:
         CheckpointError: the student is not the teacher with fewer decoder layers.
+        LaneError: the attention kernel that was asked for cannot be used here.
     """
 
     def __init__(
@@ -81,7 +82,13 @@ class ShapePair:
         special = {"pad_token_id": END, "bos_token_id": END, "eos_token_id": END, "decoder_start_token_id": START}
         config = WhisperConfig(**shapes, **special)
         config._attn_implementation = self.attention  # noqa: SLF001 - as from_pretrained sets it
-        model: Any = WhisperForConditionalGeneration(config).to(self.dtype).eval()
+        try:
+            model: Any = WhisperForConditionalGeneration(config).to(self.dtype).eval()
+        except (ImportError, ValueError) as error:
+            raise LaneError(
+                f"The attention kernel {self.attention} cannot be used here ({type(error).__name__}). "
+                "Set ATTENTION=auto, or install what it needs."
+            ) from error
         model.generation_config = GenerationConfig(
             **special,
             is_multilingual=False,

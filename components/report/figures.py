@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from components.core.catalog import lane_label
-from components.core.types import BASELINE_LANE
+from components.core.types import BASELINE_LANE, MAX_TOKENS
 from components.report.theme import GRID, INK, lane_colour
 from components.report.totals import lanes_of, samples, speed_ups, total_speed_up
 
@@ -30,8 +30,6 @@ LABEL_LENGTH = 14
 """Characters of a lane's name before it is broken, so that it fits beside a bar on a phone."""
 MIN_SLOTS = 3
 """Samples that a chart has room for at least, so that a first one is no wall of colour."""
-MAX_TOKENS = 448
-"""Whisper's longest decoder sequence, prompt included."""
 
 ENCODER_PATTERN = {
     "shape": "/",

@@ -37,7 +37,7 @@ def headline(report: ReportJSON) -> str:
         ratio = summary["speed_up"][first]
         figure = f"{ratio:.2f}<span class='times'>×</span>"
         claim = f"{escape(lane_label(first))} was {ratio:.2f} times as fast as {BASELINE} "
-        claim += f"over {counted(summary['clips'], 'clip')}"
+        claim += f"over {counted(_timed_by_both(report, first), 'clip')}"
     where = " · ".join(
         escape(part)
         for part in (
@@ -54,7 +54,7 @@ def headline(report: ReportJSON) -> str:
     return (
         f"<section class='hero' aria-label='Total speed-up'><p class='figure'>{figure}</p>"
         f"<div class='hero-words'><p class='claim'>{claim}</p>"
-        + (f"<p class='where'>Total over total, 95 % interval: {'; '.join(speed_ups)}</p>" if speed_ups else "")
+        + (f"<p class='where'>Total over total (95 % interval): {'; '.join(speed_ups)}</p>" if speed_ups else "")
         + f"<p class='where'>Holds for: {where}</p>"
         + (f"<ul class='warnings' aria-label='Warnings'>{warnings}</ul>" if warnings else "")
         + "</div></section>"
@@ -128,6 +128,11 @@ def _number(value: float | None, form: str, unit: str = "") -> str:
 
 def _percent(fraction: float | None) -> str:
     return "–" if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def _timed_by_both(report: ReportJSON, lane_id: str) -> int:
+    timed = {(clip["clip_id"], clip["lane_id"]) for clip in report["clips"] if clip["generation_time_s"] is not None}
+    return sum(lane == lane_id and (clip, BASELINE_LANE) in timed for clip, lane in timed)
 
 
 def _between(low_high: Sequence[float] | None, times: float = 1) -> str:

@@ -105,16 +105,6 @@ def steps(
             progress(1.0, "Done")
 
 
-def benchmark(
-    source: Source | str | Path, output: str | Path, compare_item: CompareItem, **options: Any
-) -> BenchmarkReport:
-    """Take every one of ``steps``, and report. A path is that of a manifest."""
-    output = Path(output)
-    for _ in steps(as_source(source), output, compare_item, **options):
-        pass
-    return read_report(output)
-
-
 def as_source(source: Source | str | Path) -> Source:
     return Manifest(Path(source)) if isinstance(source, str | Path) else source
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from components.core.audio import Source as AudioSource
     from components.core.settings import Settings
-    from components.core.types import AudioClip, BenchmarkReport, Comparison, LaneSpec, Machine, ModelInfo
+    from components.core.types import AudioClip, BenchmarkReport, Comparison, LaneSpec, ModelInfo
     from components.runs.benchmark import Step
     from components.runs.compare import Progress
     from components.runs.shard import Share
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 MAX_REPEATS = 100
 """Timed runs of a lane in one comparison; for more, a benchmark is the better tool."""
 
-WARM_UP_MANIFEST = catalog.ROOT / "examples" / "audio" / "manifest.jsonl"
+WARM_UP_MANIFEST = catalog.EXAMPLES
 """Its first clip with words in it is what engines are warmed up on before anybody asks."""
 
 
@@ -261,9 +261,6 @@ class Lab:
             share=share or ALONE,
             progress=progress,
         )
-
-    def machine(self) -> Machine:
-        return devices.machine()
 
     def stamp(self, pair: str | None = None) -> dict[str, str]:
         """What a figure holds for: pair, device, dtype, attention and runtime, as used or as they will be tried."""

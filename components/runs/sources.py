@@ -50,7 +50,7 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        return "the shipped examples" if self.path.resolve() == EXAMPLES else self.path.name
+        return "the shipped examples" if self.path.resolve() == catalog.EXAMPLES else self.path.name
 
     def count(self) -> int:
         return sum(1 for _ in records.read_manifest(self.path))
@@ -95,7 +95,7 @@ class Files:
 
 
 def read_references(path: Path) -> dict[str, str]:
-    """A table of references: file name and text, as CSV, TSV, or JSON lines with ``audio`` or ``clip_id`` and ``text``.
+    """A table of references: file name and text, as CSV, TSV, or JSON lines as in a manifest.
 
     A first line that names its columns is left out.
 
@@ -103,7 +103,7 @@ def read_references(path: Path) -> dict[str, str]:
         ManifestError: it is not such a table, or names a file twice.
     """
     if path.suffix.lower() in {".jsonl", ".json"}:
-        rows = [[str(row.audio.name), row.text or ""] for row in records.read_manifest(path)]
+        rows = [[row.audio.name, row.text] for row in records.read_manifest(path) if row.text is not None]
     else:
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
@@ -207,7 +207,9 @@ class HubDataSet:
             raise ManifestError(f"The column {self.audio_column!r} of {self.name} holds no audio.")
         text = row[self.text_column] if self.text_column else None
         file = audio.get("path") or ""
-        name = row[self.id_column] if self.id_column else row.get("id") or PurePath(file).stem
+        name = row[self.id_column] if self.id_column else row.get("id")
+        if name is None or name == "":  # 0 is a name
+            name = PurePath(file).stem
         content = audio.get("bytes")
         if content is None:
             content = self._fetch(file)
@@ -228,8 +230,6 @@ PRESETS: Mapping[str, HubDataSet] = MappingProxyType(
     {"librispeech": HubDataSet("hf-internal-testing/librispeech_asr_dummy", "clean", "validation", id_column="id")}
 )
 """Data sets that visitors may choose. The first is the Distil-Whisper notebook's: 73 clips of LibriSpeech."""
-
-EXAMPLES = catalog.ROOT / "examples" / "audio" / "manifest.jsonl"
 
 
 def _shuffled(things: Iterable[Any], seed: int) -> list[Any]:

@@ -148,8 +148,10 @@ class Tally:
         ]
         # A clip without a figure on either side counts on neither.
         known = [(np.isfinite(above) & np.isfinite(below)) for above, below in pairs]
-        above = np.stack([np.where(both, a, 0.0) for (a, _), both in zip(pairs, known, strict=True)], axis=1)
-        below = np.stack([np.where(both, b, 0.0) for (_, b), both in zip(pairs, known, strict=True)], axis=1)
+        # Where every lane failed on every clip there are no columns.
+        shape = len(pairs), self.done
+        above = np.reshape([np.where(both, a, 0.0) for (a, _), both in zip(pairs, known, strict=True)], shape).T
+        below = np.reshape([np.where(both, b, 0.0) for (_, b), both in zip(pairs, known, strict=True)], shape).T
         intervals = ratio_intervals(above, below, seed=seed, resamples=resamples)
         sums = above.sum(axis=0), below.sum(axis=0)
         ratios = {lane: float(sums[0][k] / sums[1][k]) for k, lane in enumerate(others) if sums[1][k] > 0}

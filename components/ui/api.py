@@ -14,7 +14,7 @@ from gradio_client.utils import is_file_obj_with_meta
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.core import records
-from components.core.errors import AudioError, WhisperSpaceError
+from components.core.errors import AudioError, ManifestError, WhisperSpaceError
 from components.core.records import CompareJSON, ModelsJSON
 from components.core.reports import BenchmarkJSON
 from components.runs.line import MAX_FETCHING, MAX_WAITING
@@ -149,6 +149,8 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
             options = checked(BenchmarkOptions, {**options, "repeats": repeats, "limit": limit})
             paths = [uploaded_path(file) for file in files or []]
             texts = options.pop("references") or []
+            if len(texts) > len(paths):
+                raise ManifestError(f"There are {len(texts)} references for {len(paths)} files. Give one for each.")
             spoken = {Path(path).name: text for path, text in zip(paths, texts, strict=False) if text is not None}
             data = benchmarking.chosen_source(options.pop("source"), paths, spoken, Path(folder))
             options |= {"limit": benchmarking.allowed(options["limit"]), "cancelled": unwanted(stop)}

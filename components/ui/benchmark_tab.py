@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from components.core import records
+from components.core.catalog import EXAMPLES
 from components.core.errors import Cancelled, ManifestError
 from components.core.types import Comparison, LaneFailure, LaneRun
-from components.runs.sources import EXAMPLES, Manifest
+from components.core.wording import counted
+from components.runs.sources import Manifest
 from components.ui import markup
 from components.ui.benchmarking import MAX_CLIPS, SOURCES, chosen_source, open_report, watch
 from components.ui.compare_tab import chart, running, session_of
@@ -36,9 +38,6 @@ log = logging.getLogger(__name__)
 
 BENCHMARK = "benchmark"
 """Gradio's queue runs one event of this group at a time. Single comparisons come between two of its clips."""
-
-KEEP_S = 3600
-"""Seconds that a visit's clips and rows are kept after its page was closed."""
 
 STOPPED = "Stopped. What is done is kept; Resume goes on with the rest."
 
@@ -84,7 +83,7 @@ class BenchmarkTab:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.visit = gr.State(None, time_to_live=KEEP_S, delete_callback=forget)
+        self.visit = gr.State(None, delete_callback=forget)
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
                 self.source = gr.Radio(
@@ -208,7 +207,7 @@ class BenchmarkTab:
                 yield from self._run(visit, event, session_of(request), cancellations)
             else:
                 cancellations.end(session_of(request), event)
-                yield self._end(Visit(Path()), "This run is not kept any more. Run it anew.")
+                yield self._gone()
 
         def stop(request: gr.Request) -> Any:
             cancellations.stop(session_of(request))
@@ -220,8 +219,15 @@ class BenchmarkTab:
             (self.run, begin, [ticket, self.visit, *choices]),
             (self.resume, go_on, [ticket, self.visit]),
         ):
-            button.click(start, None, [ticket, *buttons, self.status], **at_once).then(
+            ran = button.click(start, None, [ticket, *buttons, self.status], **at_once).then(
                 run, inputs, outputs, **measured, **private
+            )
+            # Where the run could not even begin: the queue is full, or the disk.
+            ran.failure(
+                lambda: (*running(False), gr.Accordion(visible=True)),
+                None,
+                [self.run, self.cancel, self.reports],
+                **at_once,
             )
         self.cancel.click(stop, None, self.status, **at_once)
         self.opened.upload(self._open, [self.opened, self.visit], outputs, show_progress="hidden", **private)
@@ -286,8 +292,20 @@ class BenchmarkTab:
             **{row: gr.Row(visible=bool(report["clips"])) for row in self._chart_rows()},
         }
 
-    def _end(self, visit: Visit, problem: str = "") -> dict[Any, Any]:
-        """The page after a run, whole or not, or after a report was opened.
+    def _gone(self) -> dict[Any, Any]:
+        """The page where a run that was to be resumed is not kept any more."""
+        run, cancel = running(False)
+        return {
+            self.visit: None,
+            self.run: run,
+            self.cancel: cancel,
+            self.resume: gr.Button(interactive=False),
+            self.reports: gr.Accordion(visible=True),
+            self.status: markup.message("This run is not kept any more. Run it anew.", problem=True),
+        }
+
+    def _end(self, visit: Visit, problem: str = "", done: str = "") -> dict[Any, Any]:
+        """The page after a run, whole or not, or after a report was opened; ``done`` is said where all is well.
 
         All of it at once: of two updates that come close together the browser may lose what only the first one says.
         """
@@ -306,8 +324,7 @@ class BenchmarkTab:
             return shown | {self.status: markup.message(problem or refused.message, problem=True)}
         if problem not in {"", STOPPED}:
             gr.Warning(escape(problem), title="That did not work")
-        count = visit.report["summary"]["clips"]
-        text = problem or f"Done: {count:,} clip{'' if count == 1 else 's'}."
+        text = problem or done or f"Done: {counted(visit.report['summary']['clips'], 'clip')}."
         return shown | {self.status: markup.message(text, problem=problem not in {"", STOPPED})}
 
     def _tables(self, visit: Visit, report: ReportJSON) -> dict[Any, Any]:
@@ -359,7 +376,7 @@ class BenchmarkTab:
             forget(visit)
             return {self.status: markup.message(refused.message, problem=True)}
         forget(before)
-        return self._end(visit) | {self.status: markup.message(f"Opened {Path(file or '').name}.")}
+        return self._end(visit, done=f"Opened {Path(file or '').name}.")
 
     def _browse(self, clip_id: str | None, visit: Visit | None) -> tuple[Any, Any]:
         """One clip's sound, where it is here, and what each lane wrote."""

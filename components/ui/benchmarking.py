@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pydantic import TypeAdapter, ValidationError
 
 from components.core import records
+from components.core.catalog import EXAMPLES
 from components.core.errors import ManifestError
 from components.core.reports import REPORT_FORMAT, ReportJSON
 from components.runs.benchmark import read_report_json
-from components.runs.sources import EXAMPLES, PRESETS, Files, Item, Manifest, Source, read_references
+from components.runs.sources import PRESETS, Files, Item, Manifest, Source, read_references
 from components.runs.summary import report_json, tally_of
 
 if TYPE_CHECKING:

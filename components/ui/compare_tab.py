@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import gradio as gr
 
 from components.core import records
-from components.core.catalog import LANES
+from components.core.catalog import EXAMPLES, LANES
 from components.ui import markup, snippets
 from components.ui.api import MEASURING
 from components.ui.requests import Refused, plain_words
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from components.runs.lab import Lab
     from components.ui.requests import Cancellations
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "audio" / "manifest.jsonl"
 MAX_REPEATS = 9
 MAX_SAMPLES = 100
 """Samples of a visit that are kept for the charts; the oldest go first."""
@@ -96,7 +95,7 @@ class CompareTab:
         if clips:
             fill = [self.audio, self.reference]
             examples.click(lambda index: clips[index], examples, fill, api_visibility="private", queue=False)
-            self._forget_reference({reference for _, reference in clips})
+            self._forget_reference({reference for _, reference in clips if reference})
         self.result = gr.HTML(markup.empty_state(), elem_id="result", padding=False)
         self._charts()
         self._details()
@@ -241,7 +240,7 @@ class CompareTab:
         finished = measured.then(lambda: running(False), None, buttons, queue=False, **private)
         # `cancels` takes a waiting run out of the queue; the event stops one that has begun.
         self.cancel.click(stop, None, [*buttons, self.status], queue=False, cancels=[measured], **private)
-        self.forget.click(self._forget, None, self._outputs(), queue=False, **private)
+        self.forget.click(self._forget, self.visit, self._outputs(), queue=False, **private)
         return finished
 
     def _outputs(self) -> list[Any]:
@@ -282,9 +281,10 @@ class CompareTab:
         below = f" The result below is still that of “{visit[-1].clip_id}”." if visit else ""
         return {self.status: markup.message(refused.message + below, problem=not refused.cancelled)}
 
-    def _forget(self) -> dict[Any, Any]:
+    def _forget(self, visit: list) -> dict[Any, Any]:
+        visit.clear()  # a comparison that runs now holds the same list
         return {
-            self.visit: [],
+            self.visit: visit,
             self.status: markup.message("This visit's samples are forgotten."),
             self.result: markup.empty_state(),
             self.charts: gr.Row(visible=False),

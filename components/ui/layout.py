@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from components.core.catalog import EXAMPLES
 from components.ui import api, markup
 from components.ui.benchmark_tab import BenchmarkTab
-from components.ui.compare_tab import EXAMPLES, CompareTab, session_of
+from components.ui.compare_tab import CompareTab, session_of
 from components.ui.models_tab import ModelsTab
 from components.ui.requests import Cancellations, Page, Refused, plain_words, unreadable
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from components.runs.lab import Lab
 
 STYLE = Path(__file__).with_name("style.css")
-CACHE_S = 600
-"""Seconds after which uploads and recordings are deleted, looked for as often."""
-MAX_WAITING = 32
+CACHE_S = 3600
+"""Seconds after which uploads, recordings, and copies of what is downloaded are deleted, looked for as often."""
+MAX_QUEUED = 32
 """Requests that may wait until Gradio hands them over; further ones are told that the queue is full."""
 MAX_THREADS = 64
 """More than all who may wait within the Lab, so that the page is served beside them."""
@@ -66,7 +67,7 @@ def build(lab: Lab) -> gr.Blocks:
         finished.then(refresh, inputs, outputs, **quiet)
         page.unload(leave)
         api.register(lab, cancellations)
-    return page.queue(max_size=MAX_WAITING, default_concurrency_limit=8)
+    return page.queue(max_size=MAX_QUEUED, default_concurrency_limit=8)
 
 
 def launch_options() -> dict[str, Any]:

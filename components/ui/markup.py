@@ -13,6 +13,7 @@ from components.core.wording import counted
 from components.report.subtitles import clock, to_srt, to_vtt
 from components.report.theme import lane_colour
 from components.report.totals import decoder_share, lanes_of, total_speed_up
+from components.report.totals import speed_ups as speed_ups_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -118,7 +119,7 @@ def hero(comparison: Comparison, visit: Sequence[LaneRun], note: str) -> str:
         if part
     )
     total = total_speed_up(visit, lane_id) if lane_id else None
-    count = sum(1 for run in visit if run.lane_id == lane_id)
+    count = sum(ratio is not None for ratio in speed_ups_of(visit, lane_id)) if lane_id else 0
     return (
         f"<section class='hero{' suspect' if warnings else ''}' aria-label='Speed-up'><p class='figure'>{figure}</p>"
         f"<div class='hero-words'><p class='claim'>{sentence}</p>"
@@ -183,7 +184,7 @@ def _swatch(lane_id: str) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Three significant figures with the unit, ``–`` for nothing."""
+    """Milliseconds below a second, else hundredths of one; ``–`` for nothing."""
     if value is None:
         return "–"
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
@@ -284,7 +285,7 @@ def _changed(span: DiffSpan) -> str:
 
 def segments(comparison: Comparison) -> str:
     """A table of timestamps a lane, each with its subtitle files as links that carry their own content."""
-    stem = comparison.clip_id.rsplit(".", 1)[0] or "clip"
+    stem = comparison.clip_id or "clip"
     tables = []
     for run in comparison.runs:
         found = run.transcript.segments

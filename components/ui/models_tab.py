@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from components.core.types import MAX_TOKENS
 from components.ui import markup
 from components.ui.compare_tab import chart, visit_rows
 from components.ui.requests import Refused, plain_words
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 DEFAULT_TOKENS = 128
 """Tokens of about 40 seconds of speech; at large-v2's 32 layers they cost 4,096 layer passes."""
-MAX_TOKENS = 448
 
 
 class ModelsTab:

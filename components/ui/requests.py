@@ -62,7 +62,7 @@ def _told(message: str, level: int) -> Iterator[None]:
 
 def unreadable(_: Request, error: Exception) -> JSONResponse:
     """What a client is told where a route of Gradio's fails over a request; the traceback goes to the log alone."""
-    log.info("unreadable request: %r", error)
+    log.info("unreadable request", exc_info=error)
     return JSONResponse({"detail": UNREADABLE}, status_code=400)
 
 

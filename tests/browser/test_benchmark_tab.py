@@ -21,8 +21,8 @@ import soundfile
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
 
+from components.core.catalog import EXAMPLES
 from components.core.types import SAMPLING_RATE
-from components.runs.sources import EXAMPLES
 from tests.browser.harness import ROOT, SIZES, open_page, set_number
 
 CHARTS = ("clip-latency", "clip-speed-up", "token-latency", "wer-rtfx")
@@ -64,7 +64,7 @@ def choose_files(page, files, references=None):
         if chosen:
             page.locator(f"#{elem_id} input[type=file]").set_input_files(chosen)
             names = [Path(each).name if isinstance(each, str | Path) else each["name"] for each in chosen]
-            expect(page.locator(f"#{elem_id}")).to_contain_text(Path(names[0]).suffix)
+            expect(page.locator(f"#{elem_id} .file-preview")).to_contain_text(Path(names[0]).suffix)
 
 
 def open_report(page, file):
@@ -98,7 +98,7 @@ def expect_sound(page):
 
 def test_the_same_words_as_the_command_line_stopped_resumed_and_downloaded(page, command_line):
     open_tab(page)
-    set_number(page, "benchmark-repeats", 3)  # else a quick machine is done before Stop is pressed
+    set_number(page, "benchmark-repeats", 9)  # else a quick machine is done before Stop is pressed
     status = page.locator("#benchmark-status")
     start(page)
     expect(status).to_contain_text(re.compile(rf"Clip \d+ of {CLIPS} is done"), timeout=LONG_MS)

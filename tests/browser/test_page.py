@@ -279,6 +279,8 @@ def test_markup_in_transcript_file_name_and_reference_is_text(context, hostile_u
     page.locator("#benchmark-references input[type=file]").set_input_files(
         {"name": f"{MARKUP}.csv", "mimeType": "text/csv", "buffer": table.encode()}
     )
+    for box in ("benchmark-files", "benchmark-references"):
+        expect(page.locator(f"#{box} .file-preview")).to_be_visible()
     page.get_by_role("button", name="Run benchmark", exact=True).click()
     expect(page.locator("#benchmark-status")).to_contain_text("Done")
     page.locator("#benchmark-clip input").click()

@@ -100,7 +100,7 @@ def test_a_corpus_that_was_interrupted_comes_out_the_same(manifest, tmp_path):
     assert again.read_text() == whole
     for row in rows:
         assert (tmp_path / row["audio"]).read_bytes() == (manifest.parent / row["audio"]).read_bytes()
-    with pytest.raises(FileExistsError, match="another corpus"):
+    with pytest.raises(FileExistsError, match="other settings"):
         corpus.make_corpus("train", seed=4, count=24, output=tmp_path)
 
 

@@ -68,6 +68,7 @@ def test_memory_of_a_cpu():
         (MemoryError(), True),
         (torch.OutOfMemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), True),
+        (RuntimeError("CUDA failed with error out of memory"), True),
         (RuntimeError("shape mismatch"), False),
         (ValueError(), False),
     ],

@@ -297,7 +297,7 @@ def test_those_who_want_the_same_wait_for_one_download(here, hub):
         hub.hurry.set()
         assert [future.result(60) for future in waiting] == [None] * 3
     assert len(hub.authorizations[other]) - before == alone
-    assert all(0 <= fraction < 1 and size > 0 for fraction, size in told)
+    assert all(0 <= fraction <= 1 and size > 0 for fraction, size in told)
     del hub.faults[other]
 
 

@@ -10,7 +10,8 @@ import soundfile
 from components.core.errors import Cancelled, LaneError, ManifestError
 from components.core.records import read_rows
 from components.core.types import LaneFailure
-from components.runs.benchmark import read_report
+from components.report.files import contents
+from components.runs.benchmark import read_report, read_report_json
 
 
 @pytest.fixture
@@ -65,6 +66,16 @@ def test_rows_failures_and_totals(lab, manifest, output):
     student_s = summary["lanes"]["distil"]["generation_time_s"]
     assert summary["speed_up"] == {"distil": pytest.approx(totals["generation_time_s"] / student_s)}
     assert read_report(output) == report
+
+
+def test_where_every_clip_fails_there_is_a_report_all_the_same(lab, manifest, output):
+    manifest.write_text(json.dumps({"clip_id": "missing", "audio": "missing.wav", "text": "x"}) + "\n")
+    report = lab.benchmark(manifest, output)
+    assert not report.runs
+    assert (report.summary["clips"], report.summary["lanes"], report.summary["speed_up"]) == (1, {}, {})
+    assert "Whisper failed on 1 clip. The first, missing: " in report.summary["warnings"][0]
+    as_json = read_report_json(output)
+    assert "No speed-up" in contents(as_json)["report.html"]
 
 
 def test_an_output_that_is_there_is_not_overwritten(lab, manifest, output):

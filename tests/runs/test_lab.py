@@ -16,6 +16,7 @@ import soundfile
 from components.core.catalog import LANES
 from components.core.errors import AudioError, BusyError, Cancelled, CheckpointError, LaneError
 from components.core.settings import Settings
+from components.engines import device as devices
 from components.engines.base import DecodingOptions
 from components.runs import lab as lab_module
 from components.runs.lab import Lab
@@ -34,7 +35,7 @@ def test_a_comparison(lab, source):
     assert [run.lane_id for run in comparison.runs] == ["whisper", "distil"]
     assert comparison.runs[0].word_errors.reference_words == 2
     assert comparison.speed_up["distil"] > 0
-    assert comparison.machine == lab.machine()
+    assert comparison.machine == devices.machine()
     (alone,) = lab.compare(source, lanes=["distil"], timestamps=False, reference="  ").runs
     assert (alone.lane_id, alone.transcript.segments, alone.reference) == ("distil", (), None)
 

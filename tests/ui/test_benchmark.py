@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import threading
 
 import gradio as gr
 import pytest
@@ -11,12 +12,13 @@ import soundfile
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from components.core.catalog import EXAMPLES
 from components.core.errors import ManifestError
 from components.core.reports import BenchmarkJSON, ReportJSON
 from components.core.types import SAMPLING_RATE
 from components.report.files import to_json
 from components.runs.__main__ import main
-from components.runs.sources import EXAMPLES, Manifest
+from components.runs.sources import Manifest
 from components.ui.benchmark_tab import BenchmarkTab, Visit, progress_text
 from components.ui.benchmarking import Watched, open_report
 from components.ui.requests import Cancellations
@@ -186,3 +188,16 @@ def test_a_full_disk_keeps_and_shows_what_is_done(tab, tmp_path):
     assert visit.rows.read_text().startswith(kept)
     assert last[tab.download].interactive
     assert not last[tab.resume].interactive
+
+
+def test_a_run_that_is_not_kept_is_not_resumed_and_deletes_nothing(lab):
+    """Nor does the run after it: what it would delete is the folder of the visit before."""
+    with gr.Blocks() as page:
+        tab = BenchmarkTab(lab)
+        tab.connect(Cancellations())
+    resumed = next(fn for fn in page.fns.values() if fn.name == "go_on")
+    (shown,) = resumed.fn(threading.Event(), None, gr.Request(session_hash="me"))
+    assert shown[tab.visit] is None
+    assert "Run it anew" in shown[tab.status]
+    assert not shown[tab.resume].interactive
+    assert shown[tab.run].interactive

@@ -129,7 +129,7 @@ def test_where_too_many_wait_the_next_is_told_and_a_later_one_served(http, lab, 
 
 def test_a_full_queue_of_gradios_is_a_sentence(lab, clip_file, monkeypatch):
     """The outer bound, which the one above keeps from being reached."""
-    monkeypatch.setattr(layout, "MAX_WAITING", 1)
+    monkeypatch.setattr(layout, "MAX_QUEUED", 1)
     monkeypatch.setitem(layout.api.MEASURING, "concurrency_limit", 1)
     with served_page(lab) as http, lab.line.turn():
         begin(http, clip_file)
@@ -141,12 +141,12 @@ def test_a_full_queue_of_gradios_is_a_sentence(lab, clip_file, monkeypatch):
 
 
 def test_uploads_are_deleted_after_a_while(lab, clip_file, monkeypatch):
-    monkeypatch.setattr(layout, "CACHE_S", 1)
+    monkeypatch.setattr(layout, "CACHE_S", 6)  # longer than a comparison
     with served_page(lab) as http:
         path = Path(upload(http, clip_file)["path"])
         event, _ = call(http, "compare", {"audio": {"path": str(path), "meta": {"_type": "gradio.FileData"}}})
         assert event == "complete"
-        wait_until(lambda: not path.exists())
+        wait_until(lambda: not path.exists(), 60)
         event, data = call(http, "compare", {"audio": {"path": str(path), "meta": {"_type": "gradio.FileData"}}})
         assert event == "error"
         assert data["error"].endswith("is not there or cannot be opened. Choose it again.")

@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from components.core.errors import ManifestError
 from components.core.scoring import repeated_five_grams
 from components.core.settings import Settings
 from components.core.types import WordErrors
@@ -30,12 +31,17 @@ def evaluate_pair(manifest: Path, teacher: str, student: str, output: Path, *, r
         By lane: ``wer``, the edits, ``insertion_rate`` (insertions over reference words),
         ``repeated_5_grams`` (5-grams that a transcript writes again), ``seconds_a_clip`` (generation),
         and ``by_voice``.
+
+    Raises:
+        ManifestError: ``output`` holds rows of another corpus, or of other checkpoints.
     """
     lab = Lab(Settings.from_env({"TEACHER_CHECKPOINT": teacher, "STUDENT_CHECKPOINT": student, "PAIR": "custom"}))
     report = lab.benchmark(manifest, output, lanes=("whisper", "distil"), resume=resume and output.exists())
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     voices = {row["clip_id"]: row.get("voice", "none") for row in rows}
     lanes: dict[str, list[LaneRun]] = defaultdict(list)
+    if any(run.clip_id not in voices for run in report.runs):
+        raise ManifestError(f"{output} holds rows of another corpus. Choose another --output.")
     for run in report.runs:
         lanes[run.lane_id].append(run)
     return {"clips": len(rows), "failures": len(report.failures)} | {

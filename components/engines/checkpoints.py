@@ -6,7 +6,9 @@ Weights are read from safetensors alone, since a pickle can run code; no code fr
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
+import json
 import threading
 import weakref
 from dataclasses import replace
@@ -50,6 +52,16 @@ not depend on it."""
 def remember(checkpoint: str, revision: str | None, folder: str) -> None:
     """Note where a checkpoint of the hub lies, once all of it is here."""
     _fetched[checkpoint, revision] = folder
+
+
+def folder_state(checkpoint: str) -> str | None:
+    """A digest that changes when the files of a checkpoint's folder do; ``None`` for one of the hub."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return None
+    files = sorted(file for file in folder.iterdir() if file.suffix in {".json", ".safetensors"})
+    state = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
 
 
 def load_libraries() -> None:

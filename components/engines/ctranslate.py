@@ -32,7 +32,7 @@ from components.core.catalog import checkpoint_name
 from components.core.errors import Cancelled, CheckpointError, LaneError
 from components.core.types import WINDOW_S, Segment, Transcript
 from components.engines.base import EngineOutput
-from components.engines.checkpoints import explained, load_config, load_model, load_processor
+from components.engines.checkpoints import explained, folder_state, load_config, load_model, load_processor
 from components.engines.counting import model_info
 from components.engines.device import DEFAULT_ATTENTION, is_out_of_memory, resolve_dtype
 
@@ -370,9 +370,6 @@ def conversion_folder(lane: LaneSpec, config: Any, compute_type: str) -> Path:
     """Place of a conversion, made or not: that of a pinned commit of the hub, or of a folder as its files are now."""
     source = Path(lane.checkpoint)
     state: list[Any] = [lane.checkpoint, getattr(config, "_commit_hash", None) or lane.revision]
-    if source.is_dir():
-        files = sorted(file for file in source.iterdir() if file.suffix in {".json", ".safetensors"})
-        state += [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    state += [ctranslate2.__version__, compute_type]
+    state += [folder_state(lane.checkpoint), ctranslate2.__version__, compute_type]
     digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
     return cache_folder() / f"{source.name}-{compute_type}-{digest}"

@@ -253,7 +253,7 @@ class Lab:
             compare_item,
             lanes=specs,
             pair_id=pair,
-            settings=self._shared_settings(repeats),
+            settings=self._shared_settings(specs, repeats),
             resume=resume,
             retry_failed=retry_failed,
             limit=limit,
@@ -403,15 +403,19 @@ class Lab:
         """What runs on the device: ``runs.compare`` with this pool, and on ZeroGPU in a process of its own."""
         return compare(clip, lanes, self.pool, **arguments)
 
-    def _shared_settings(self, repeats: int) -> dict[str, Any]:
-        """What rows of one file must agree on."""
+    def _shared_settings(self, lanes: Sequence[LaneSpec], repeats: int) -> dict[str, Any]:
+        """What rows of one file must agree on: among it, the state of checkpoints that are folders."""
+        from components.engines.checkpoints import folder_state
+
         settings = self.settings
+        folders = {lane.lane_id: state for lane in lanes if (state := folder_state(lane.checkpoint))}
         return {
             "language": settings.language,
             "dtype": settings.dtype,
             "attention": settings.attention,
             "runtime": settings.runtime,
             "repeats": repeats,
+            "folders": folders,
         }
 
     def _model_info(self, lane: LaneSpec) -> ModelInfo:

@@ -17,7 +17,7 @@ import torch
 from components.distillation import corpus, distill, language, voices
 from components.distillation.examples import texts
 from components.distillation.export import export
-from components.distillation.teacher import Listener, encode, grow, new_listener, train_teacher
+from components.distillation.teacher import Listener, encode, grow, new_listener, train_teacher, with_steps
 from components.distillation.tokenizer import train_tokenizer
 from components.distillation.training import Stage, run_stage
 from components.distillation.windows import (
@@ -205,6 +205,12 @@ def test_the_whole_recipe_in_small(manifest, tokenizer, tmp_path):
     assert student.config.decoder_layers == 2
     for ours, theirs in zip(student.get_encoder().parameters(), teacher.get_encoder().parameters(), strict=True):
         assert torch.equal(ours, theirs)
+    with pytest.raises(FileExistsError, match="other settings"):
+        distill.distil(teacher, processor, utterances, tmp_path / "student", seed=2, count=4, stage=stage)
+    with pytest.raises(FileExistsError, match="a stage read of other settings"):
+        train_teacher([manifest], tokenizer, tmp_path / "teacher", stages=with_steps(stages, {"read": 7}))
+    with pytest.raises(ValueError, match="Choose from: listen, read, grow"):
+        with_steps(stages, {"raed": 7})
     started = distill.shrink(teacher)
     moved = [not torch.equal(a, b) for a, b in zip(student.parameters(), started.parameters(), strict=True)]
     assert any(moved)

@@ -44,6 +44,8 @@ ALPHA_PL = 1.0
 WER_THRESHOLD = 0.10
 STUDENT_LAYERS = 2
 REMEMBERED_BYTES = 6 * 2**30
+LABELLED_FEW_SHARE = 0.9
+"""Windows with a few sentences among those to label: of full ones a small teacher gets too few within the threshold."""
 LABELLED_TOGETHER = 8
 """Batches whose windows are sorted by length before the teacher labels them."""
 
@@ -103,7 +105,7 @@ def shrink(
 
 def draw_window(utterances: Sequence[Utterance], seed: int, index: int) -> Window:
     """The training window of an index; the same for labelling and for training."""
-    return full_window(utterances, random.Random(f"distil-{seed}-{index}"))
+    return full_window(utterances, random.Random(f"distil-{seed}-{index}"), LABELLED_FEW_SHARE)
 
 
 def features_of(windows: Sequence[Window], processor: WhisperProcessor, dtype: torch.dtype) -> torch.Tensor:

@@ -120,8 +120,8 @@ def short_windows(utterances: Sequence[Utterance], rng: random.Random, count: in
     return [_noisy(_joined(rng.choices(utterances, k=rng.randint(1, most)), rng), rng) for _ in range(count)]
 
 
-def full_window(utterances: Sequence[Utterance], rng: random.Random) -> Window:
-    """A 30 s window: silence or noise alone (one in 16), a few sentences, or as many as it holds.
+def full_window(utterances: Sequence[Utterance], rng: random.Random, few_share: float = FEW_SHARE) -> Window:
+    """A 30 s window: silence or noise alone (one in 16), a few sentences (``few_share``), or as many as it holds.
 
     A full one ends in a sentence that is cut off, as sequential long-form decoding will meet it.
     """
@@ -131,7 +131,7 @@ def full_window(utterances: Sequence[Utterance], rng: random.Random) -> Window:
         noise = np.random.default_rng(rng.getrandbits(32))
         samples = level * 0.3 * coloured_noise(size, rng.choice((0.0, 0.5, 1.0)), noise)
         return Window(np.clip(samples, -1, 1).astype(np.float32), ())
-    few = rng.random() < FEW_SHARE
+    few = rng.random() < few_share
     chosen = rng.choices(utterances, k=rng.choice(FEW) if few else 20)
     window = _joined(chosen, rng)
     kept = tuple(s for s in window.segments if s[1] < WINDOW_S - 0.1)

@@ -40,6 +40,7 @@ LAZY_NAMES = (
     "GenerationConfig",
     "WhisperConfig",
     "WhisperForConditionalGeneration",
+    "WhisperModel",
 )
 """What the engines import of Transformers inside functions."""
 

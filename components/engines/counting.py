@@ -40,14 +40,15 @@ def model_info(lane: LaneSpec, config: WhisperConfig | Mapping[str, Any]) -> Mod
 def _num_parameters(**shapes: Any) -> tuple[int, int, int]:
     """Whole, encoder, decoder."""
     import torch
-    from transformers import WhisperConfig, WhisperForConditionalGeneration
+    from transformers import WhisperConfig, WhisperModel
 
     config = WhisperConfig(**shapes, pad_token_id=0)  # the default padding lies outside small vocabularies
     with torch.device("meta"):
-        model = WhisperForConditionalGeneration(config)
-    return _count(model), _count(model.model.encoder), _count(model.model.decoder)
+        # Without the output projection, which is the token embedding: Transformers ties the two, but not while another
+        # thread loads a checkpoint.
+        model = WhisperModel(config)
+    return _count(model), _count(model.encoder), _count(model.decoder)
 
 
 def _count(module: nn.Module) -> int:
-    """Tied parameters once: ``parameters()`` yields each tensor a single time."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -44,7 +44,6 @@ def main() -> None:
                     page.wait_for_timeout(SETTLED_MS)
                     if folder:
                         page.screenshot(path=folder / f"{size}-{scheme}-{shown}.png", full_page=True)
-                        page.wait_for_timeout(SETTLED_MS)  # it stretched the page, and a click might miss
                     elif shown == "compare":
                         take_readme_picture(page)
                         break

@@ -6,7 +6,7 @@ import pytest
 
 from components.core import catalog
 from components.core.types import LaneSpec
-from components.engines.counting import model_info
+from components.engines.counting import _num_parameters, model_info
 
 LANE = LaneSpec("whisper", "Whisper", "whisper", "somewhere")
 
@@ -31,6 +31,16 @@ def test_the_published_pair(checkpoint, whole, decoder, layers):
 def test_every_catalogue_checkpoint_splits_into_encoder_and_decoder(checkpoint):
     info = model_info(LANE, catalog.ARCHITECTURES[checkpoint])
     assert info.encoder_parameters + info.decoder_parameters == info.num_parameters > 10**8
+
+
+def test_a_checkpoint_that_another_thread_loads_changes_no_count():
+    """Transformers ties no weights meanwhile, in no thread."""
+    from transformers import initialization
+
+    _num_parameters.cache_clear()
+    with initialization.no_tie_weights():
+        info = model_info(LANE, catalog.ARCHITECTURES["openai/whisper-large-v2"])
+    assert info.num_parameters == 1_543_304_960
 
 
 def test_a_configuration_counts_as_its_model(engine, teacher_lane):

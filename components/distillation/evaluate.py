@@ -40,9 +40,9 @@ def evaluate_pair(manifest: Path, teacher: str, student: str, output: Path, *, r
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     voices = {row["clip_id"]: row.get("voice", "none") for row in rows}
     lanes: dict[str, list[LaneRun]] = defaultdict(list)
-    if any(run.clip_id not in voices for run in report.runs):
-        raise ManifestError(f"{output} holds rows of another corpus. Choose another --output.")
     for run in report.runs:
+        if run.clip_id not in voices:
+            raise ManifestError(f"{output} holds rows of another corpus. Choose another --output.")
         lanes[run.lane_id].append(run)
     return {"clips": len(rows), "failures": len(report.failures)} | {
         lane_id: _summary(runs, voices) for lane_id, runs in lanes.items()

@@ -292,27 +292,24 @@ class BenchmarkTab:
             **{row: gr.Row(visible=bool(report["clips"])) for row in self._chart_rows()},
         }
 
+    def _idle(self, *, resumable: bool = False) -> dict[Any, Any]:
+        """What can be pressed while nothing runs."""
+        run, cancel = running(False)
+        resume, reports = gr.Button(interactive=resumable), gr.Accordion(visible=True)
+        return {self.run: run, self.cancel: cancel, self.resume: resume, self.reports: reports}
+
     def _gone(self) -> dict[Any, Any]:
         """The page where a run that was to be resumed is not kept any more."""
-        run, cancel = running(False)
-        return {
-            self.visit: None,
-            self.run: run,
-            self.cancel: cancel,
-            self.resume: gr.Button(interactive=False),
-            self.reports: gr.Accordion(visible=True),
-            self.status: markup.message("This run is not kept any more. Run it anew.", problem=True),
-        }
+        said = markup.message("This run is not kept any more. Run it anew.", problem=True)
+        return self._idle() | {self.visit: None, self.status: said}
 
     def _end(self, visit: Visit, problem: str = "", done: str = "") -> dict[Any, Any]:
         """The page after a run, whole or not, or after a report was opened; ``done`` is said where all is well.
 
         All of it at once: of two updates that come close together the browser may lose what only the first one says.
         """
-        run, cancel = running(False)
         unfinished = bool(problem) and visit.source is not None
-        shown: dict[Any, Any] = {self.visit: visit, self.run: run, self.cancel: cancel}
-        shown |= {self.resume: gr.Button(interactive=unfinished), self.reports: gr.Accordion(visible=True)}
+        shown: dict[Any, Any] = {self.visit: visit} | self._idle(resumable=unfinished)
         try:
             with plain_words():
                 if visit.rows.exists():

@@ -294,6 +294,7 @@ def test_those_who_want_the_same_wait_for_one_download(here, hub):
         ]
         wait_until(lambda: len(told) >= 3)
         assert not any(future.done() for future in waiting)
+        assert all(0 <= fraction < 1 and size > 0 for fraction, size in list(told))
         hub.hurry.set()
         assert [future.result(60) for future in waiting] == [None] * 3
     assert len(hub.authorizations[other]) - before == alone

@@ -23,31 +23,26 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
 from components.core.errors import CheckpointError
-from components.core.scoring import word_errors
+from components.distillation.labels import draw_window, features_of, pseudo_label
 from components.distillation.teacher import decode, encode
 from components.distillation.training import Stage, attend_fast, run_stage, stays_with, training_device
-from components.distillation.windows import IGNORED, full_window
+from components.distillation.windows import IGNORED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-    from components.distillation.windows import Utterance, Window
+    from components.distillation.windows import Utterance
 
 ALPHA_KL = 0.8
 ALPHA_PL = 1.0
 WER_THRESHOLD = 0.10
 STUDENT_LAYERS = 2
 REMEMBERED_BYTES = 6 * 2**30
-LABELLED_FEW_SHARE = 0.9
-"""Windows with a few sentences among those to label: of full ones a small teacher gets too few within the threshold."""
-LABELLED_TOGETHER = 8
-"""Batches whose windows are sorted by length before the teacher labels them."""
 
 STAGE = Stage(
     "distil", 3000, size=16, most=0, layers=STUDENT_LAYERS, ctc=0.0, ce=ALPHA_PL, learning_rate=1e-3, decay=1500
@@ -101,93 +96,6 @@ def shrink(
     student.config.decoder_layers = student_layers
     student.generation_config.alignment_heads = None
     return student
-
-
-def draw_window(utterances: Sequence[Utterance], seed: int, index: int) -> Window:
-    """The training window of an index; the same for labelling and for training."""
-    return full_window(utterances, random.Random(f"distil-{seed}-{index}"), LABELLED_FEW_SHARE)
-
-
-def features_of(windows: Sequence[Window], processor: WhisperProcessor, dtype: torch.dtype) -> torch.Tensor:
-    """Log-mel features ``(B, n_mels, 3000)`` of 30 s windows."""
-    samples = [window.samples for window in windows]
-    return processor.feature_extractor(samples, sampling_rate=16_000, return_tensors="pt").input_features.to(dtype)
-
-
-def prompt_ids(teacher: WhisperForConditionalGeneration, language: str, *, timestamps: bool) -> list[int]:
-    """What ``generate`` writes before the first token: start, language and task where it has them, no timestamps."""
-    config = teacher.generation_config
-    ids = [teacher.config.decoder_start_token_id]
-    if getattr(config, "is_multilingual", False):
-        ids += [config.lang_to_id[f"<|{language}|>"], config.task_to_id["transcribe"]]
-    return ids if timestamps else [*ids, config.no_timestamps_token_id]
-
-
-@torch.no_grad()
-def pseudo_label(
-    teacher: WhisperForConditionalGeneration,
-    processor: WhisperProcessor,
-    utterances: Sequence[Utterance],
-    path: Path,
-    *,
-    seed: int,
-    count: int,
-    size: int = 16,
-    language: str = "en",
-) -> list[dict]:
-    """Let the teacher write ``count`` windows, greedily, half of the batches with timestamps.
-
-    Each line of ``path`` has the window's index, the prompt, the tokens with the end token, and the WER against
-    what was said; lines that stand already are kept, so labelling resumes.
-    """
-    config = teacher.generation_config
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    stand = {row["window"] for row in rows}
-    kwargs = {"language": language, "task": "transcribe"} if getattr(config, "is_multilingual", False) else {}
-    with path.open("a") as lines, tqdm(total=count, initial=len(rows), desc="pseudo-label", unit="window") as bar:
-        for number, batch in enumerate(_labelling_batches(utterances, seed, count, size)):
-            windows = {k: window for k, window in batch.items() if k not in stand}
-            if not windows:
-                continue
-            timestamps = bool((number + number // LABELLED_TOGETHER) % 2)  # both for short and for long ones
-            features = features_of(list(windows.values()), processor, teacher.dtype).to(teacher.device)
-            outputs = teacher.generate(features, return_timestamps=timestamps, num_beams=1, do_sample=False, **kwargs)
-            prompt = prompt_ids(teacher, language, timestamps=timestamps)
-            for (k, window), ids in zip(windows.items(), outputs.tolist(), strict=True):
-                tokens = ids[len(prompt) :] if ids[: len(prompt)] == prompt else ids
-                tokens = [*_until(tokens, config.eos_token_id), teacher.config.eos_token_id]
-                text = processor.tokenizer.decode(tokens, skip_special_tokens=True)
-                row = {"window": k, "prompt": prompt, "tokens": tokens, "wer": _wer(window.text, text, window)}
-                lines.write(json.dumps(row) + "\n")
-                rows.append(row)
-            lines.flush()
-            bar.update(len(windows))
-    return rows
-
-
-def _labelling_batches(
-    utterances: Sequence[Utterance], seed: int, count: int, size: int
-) -> Iterator[dict[int, Window]]:
-    """Windows by index, those of a batch about equally long to write: a batch ends with its longest."""
-    for first in range(0, count, LABELLED_TOGETHER * size):
-        indices = range(first, min(first + LABELLED_TOGETHER * size, count))
-        windows = {k: draw_window(utterances, seed, k) for k in indices}
-        ordered = sorted(indices, key=lambda k: len(windows[k].text))
-        for k in range(0, len(ordered), size):
-            yield {index: windows[index] for index in ordered[k : k + size]}
-
-
-def _until(tokens: list[int], end: int | list[int]) -> list[int]:
-    ends = {end} if isinstance(end, int) else set(end)
-    return tokens[: next((k for k, token in enumerate(tokens) if token in ends), len(tokens))]
-
-
-def _wer(said: str, written: str, window: Window) -> float:
-    """Word error rate of a label; for a window without speech 0 or 1, whether anything was written."""
-    _, _, errors = word_errors(said, written, "en")
-    if errors.wer is None:
-        return float(bool(written.strip()) and window.cut_s is None)
-    return errors.wer
 
 
 @dataclass(frozen=True)

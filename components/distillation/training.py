@@ -35,11 +35,13 @@ class Stage:
 
     ``size`` short windows a batch of at most ``most`` utterances each. ``full`` is the share of batches of 30 s
     windows, a quarter as many, that the stage ends with; it rises from 0. ``shifted`` is the share of short batches
-    that stand at a random offset among the encoder's positions; ``timed`` asks for timestamps in half of the windows,
-    and ``fresh_times`` starts their embeddings anew; they weigh ``times`` as much as words. ``warped`` is the share of
-    windows with a stretched frequency axis. ``layers`` decoder layers, 0 for none. The loss is ``ctc`` times the CTC
-    loss plus ``ce`` times the decoder's cross-entropy. The learning rate rises over ``warmup`` steps, stays, and falls
-    to ``final`` times its height along a cosine over the last ``decay`` steps.
+    that stand at a random offset among the encoder's positions, and with ``continued`` at about the decoder's
+    positions that belong to it; ``timed`` asks for timestamps in half of the windows, and ``fresh_times`` starts their
+    embeddings anew; they weigh ``times`` as much as words. ``warped`` is the share of windows with a stretched
+    frequency axis. ``layers`` decoder layers, 0 for none; ``frozen_encoder`` leaves the encoder as it is. The loss is
+    ``ctc`` times the CTC loss plus ``ce`` times the decoder's cross-entropy plus ``guided`` times the loss of
+    attention that strays. The learning rate rises over ``warmup`` steps, stays, and falls to ``final`` times its
+    height along a cosine over the last ``decay`` steps.
     """
 
     name: str
@@ -59,6 +61,9 @@ class Stage:
     fresh_times: bool = False
     times: float = 1.0
     warped: float = 0.0
+    guided: float = 0.0
+    continued: bool = False
+    frozen_encoder: bool = False
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

@@ -1,7 +1,8 @@
 """The synthesizers and their voices, each in one split only; text in, 16 kHz speech out.
 
 espeak-ng is a formant synthesizer whose variants change the speaker; flite brings diphone (kal) and
-statistical voices (awb, rms, slt). Both are Debian packages. Each voice is read at settings drawn anew.
+statistical voices (awb, rms, slt). Both are Debian packages. Each voice is read at settings drawn anew. Training also
+hears variants of espeak-ng drawn at random: there are too few speakers to stand for one that was never heard.
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +24,7 @@ from components.core.audio import load_audio
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Iterator
 
     from components.distillation.language import Split
 
@@ -38,13 +44,16 @@ FLITE: dict[Split, tuple[str, ...]] = {"train": ("slt", "awb", "kal16", "kal"), 
 VARIANTS["open"], FLITE["open"] = VARIANTS["test"], FLITE["test"]
 FLITE_SHARE: dict[Split, float] = {"train": 0.5, "dev": 0.0, "test": 0.3, "open": 0.3}
 """Of a split's clips; much in training, where three speakers have to stand for a fourth that it does not hear."""
+DRAWN_SHARE = 0.6
+"""Of espeak-ng's clips in training: how many are spoken by a variant drawn at random."""
 
 
 @dataclass(frozen=True)
 class Voice:
     """A synthesizer's voice at one setting. ``speed`` multiplies the rate; ``pitch`` is 0 to 99, 50 the voice's own.
 
-    ``stretch`` resamples the result: above 1 is a shorter vocal tract and faster speech.
+    flite takes pitches beyond both. ``stretch`` resamples the result: above 1 is a shorter vocal tract and faster
+    speech. ``variant``: the lines of an espeak-ng variant that was drawn rather than named.
     """
 
     synthesizer: str
@@ -52,16 +61,60 @@ class Voice:
     speed: float
     pitch: int
     stretch: float = 1.0
+    variant: str = ""
 
 
 def draw_voice(split: Split, rng: random.Random) -> Voice:
-    """A voice of the split at settings drawn anew; training alone stretches, for more speakers than it has voices."""
-    stretch = rng.uniform(0.84, 1.2) if split == "train" and rng.random() < 0.7 else 1.0
+    """A voice of the split at settings drawn anew; training draws wider, for more speakers than it has voices."""
+    if split == "train":
+        return _draw_training_voice(rng)
     speed = rng.uniform(0.85, 1.2)
     if FLITE[split] and rng.random() < FLITE_SHARE[split]:
-        return Voice("flite", rng.choice(FLITE[split]), speed, rng.randint(30, 70), stretch)
+        return Voice("flite", rng.choice(FLITE[split]), speed, rng.randint(30, 70))
     name = f"{rng.choice(ACCENTS)}+{rng.choice(VARIANTS[split])}"
-    return Voice("espeak-ng", name, speed, rng.randint(30, 70), stretch)
+    return Voice("espeak-ng", name, speed, rng.randint(30, 70))
+
+
+def _draw_training_voice(rng: random.Random) -> Voice:
+    stretch = round(rng.uniform(0.76, 1.3), 3) if rng.random() < 0.8 else 1.0
+    speed = round(rng.uniform(0.8, 1.25) / stretch, 3)
+    if rng.random() < FLITE_SHARE["train"]:
+        return Voice("flite", rng.choice(FLITE["train"]), speed, rng.randint(-80, 180), stretch)
+    pitch, accent = rng.randint(5, 95), rng.choice(ACCENTS)
+    if rng.random() < DRAWN_SHARE:
+        variant = _draw_variant(rng)
+        return Voice("espeak-ng", f"{accent}+drawn", speed, pitch, stretch, variant)
+    return Voice("espeak-ng", f"{accent}+{rng.choice(VARIANTS['train'])}", speed, pitch, stretch)
+
+
+def _draw_variant(rng: random.Random) -> str:
+    """An espeak-ng variant: formants (frequency, height and width, percent), voicing, breath, tone and the rest.
+
+    The ranges are about those of the variants that espeak-ng brings.
+    """
+    low = rng.randint(60, 180)
+    lines = [f"pitch {low} {round(low * rng.uniform(1.2, 1.9))}"]
+    tract = rng.uniform(0.88, 1.3)
+    for formant in range(9):
+        frequency = round(100 * tract * rng.uniform(0.93, 1.07))
+        heights = (60, 160) if formant < 4 else (10, 140)
+        lines.append(f"formant {formant} {frequency} {rng.randint(*heights)} {rng.randint(60, 180)}")
+    lines.append(f"consonants {rng.randint(40, 150)} {rng.randint(30, 150)}")
+    lines.append(f"intonation {rng.randint(1, 4)}")
+    lines.append(f"roughness {rng.randint(0, 5)}")
+    lines.append(f"flutter {rng.randint(0, 10)}")
+    if rng.random() < 0.6:
+        lines.append(f"voicing {rng.randint(30, 200)}")
+    if rng.random() < 0.3:
+        lines.append("breath " + " ".join(str(rng.randint(0, 12)) for _ in range(8)))
+        lines.append("breathw 150 150 200 200 400 400")
+    if rng.random() < 0.4:
+        lines.append(f"tone 600 255 1200 {rng.randint(60, 255)} 2000 {rng.randint(40, 255)}")
+    if rng.random() < 0.2:
+        lines.append(f"echo {rng.randint(10, 130)} {rng.randint(5, 50)}")
+    if rng.random() < 0.15:
+        lines.append(f"klatt {rng.randint(1, 6)}")
+    return "\n".join(lines)
 
 
 def speak(text: str, voice: Voice) -> np.ndarray:
@@ -75,9 +128,9 @@ def speak(text: str, voice: Voice) -> np.ndarray:
     """
     if shutil.which(voice.synthesizer) is None:
         raise RuntimeError(f"{voice.synthesizer} is not installed; on Debian: apt-get install espeak-ng flite.")
-    command = _espeak(text, voice) if voice.synthesizer == "espeak-ng" else _flite(text, voice)
     try:
-        wav = subprocess.run(command, check=True, capture_output=True).stdout
+        with _espeak(text, voice) if voice.synthesizer == "espeak-ng" else nullcontext(_flite(text, voice)) as command:
+            wav = subprocess.run(command, check=True, capture_output=True).stdout
     except subprocess.CalledProcessError as error:
         raise RuntimeError(f"{voice.synthesizer} failed: {error.stderr.decode(errors='replace').strip()}") from error
     samples, rate = soundfile.read(io.BytesIO(wav), dtype="float32")
@@ -85,9 +138,29 @@ def speak(text: str, voice: Voice) -> np.ndarray:
     return _trimmed(clip)
 
 
-def _espeak(text: str, voice: Voice) -> list[str]:
-    words_per_minute = str(round(165 * voice.speed))
-    return ["espeak-ng", "-v", voice.name, "-s", words_per_minute, "-p", str(voice.pitch), "--stdout", "--", text]
+@contextmanager
+def _espeak(text: str, voice: Voice) -> Iterator[list[str]]:
+    """The command, good as long as the context; a drawn variant is looked for in a folder of data of its own."""
+    settings = ["-s", str(round(165 * voice.speed)), "-p", str(voice.pitch), "--stdout", "--", text]
+    if not voice.variant:
+        yield ["espeak-ng", "-v", voice.name, *settings]
+        return
+    with TemporaryDirectory(prefix="espeak-ng-") as folder:
+        ours = Path(folder, "espeak-ng-data")
+        variants = ours / "voices" / "!v"
+        variants.mkdir(parents=True)
+        for part in _espeak_data():
+            (ours / part.name).symlink_to(part)
+        (variants / "drawn").write_text(f"language variant\nname drawn\n{voice.variant}\n")
+        yield ["espeak-ng", f"--path={folder}", "-v", voice.name, *settings]
+
+
+@cache
+def _espeak_data() -> list[Path]:
+    """What espeak-ng needs to speak English, other than variants."""
+    version = subprocess.run(["espeak-ng", "--version"], check=True, capture_output=True, text=True).stdout
+    parts = Path(version.partition("Data at:")[2].strip()).iterdir()
+    return [part for part in parts if part.name in {"en_dict", "lang"} or part.name.startswith(("phon", "intonations"))]
 
 
 def _flite(text: str, voice: Voice) -> list[str]:

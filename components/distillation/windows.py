@@ -7,6 +7,7 @@ Everything drawn for a batch follows from the seed and the step, so a resumed tr
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import dataclass, replace
 from functools import cache
@@ -38,6 +39,16 @@ ZEROS_SHARE = 0.25
 
 FEW_SHARE, FEW = 0.6, (1, 1, 1, 2, 2, 3, 4, 6, 8)
 """Most clips are short: how many full windows hold a few utterances and silence, and how many those are."""
+
+MOST_PAUSE_S = 1.0
+"""Between two utterances."""
+
+MAX_TOKENS = 448
+"""Of Whisper's decoder."""
+PROMPT = 2
+"""Decoder positions that a window's prompt takes, whatever is said to have gone before it."""
+TOKENS_A_SECOND = (5.0, 9.0)
+"""How many are written, of slow and of fast speech."""
 
 TIME_GRID = 5
 """Timestamps are taught to this many of their steps of 20 ms: fewer times to tell apart, each seen more often."""
@@ -80,16 +91,19 @@ class Batch:
     """Tensors of B windows.
 
     ``features``: float32 ``(B, n_mels, frames)``; ``decoder_input_ids`` and ``labels``: int64 ``(B, T)``, labels
-    shifted and ``IGNORED`` on prompt and padding; ``characters``: int64 ``(sum(character_lengths),)``. ``offset``: the
-    encoder position that the windows start at.
+    shifted and ``IGNORED`` on prompt and padding; ``places``: float32 ``(B, T)``, about when each label is heard, in
+    seconds from the window's start, NaN where nothing is; ``characters``: int64 ``(sum(character_lengths),)``.
+    ``offset``: the encoder position that the windows start at; ``positions``: int64 ``(1, T)``, the decoder's.
     """
 
     features: torch.Tensor
     decoder_input_ids: torch.Tensor
     labels: torch.Tensor
+    places: torch.Tensor
     characters: torch.Tensor
     character_lengths: torch.Tensor
     texts: tuple[str, ...]
+    positions: torch.Tensor
     offset: int = 0
 
     def to(self, device: torch.device) -> Batch:
@@ -99,6 +113,8 @@ class Batch:
             features=self.features.to(device),
             decoder_input_ids=self.decoder_input_ids.to(device),
             labels=self.labels.to(device),
+            places=self.places.to(device),
+            positions=self.positions.to(device),
             characters=self.characters.to(device),
         )
 
@@ -116,8 +132,8 @@ def load_utterances(manifests: Sequence[Path]) -> list[Utterance]:
 
 
 def short_windows(utterances: Sequence[Utterance], rng: random.Random, count: int, most: int) -> list[Window]:
-    """Windows of one to ``most`` utterances each, end to end."""
-    return [_noisy(_joined(rng.choices(utterances, k=rng.randint(1, most)), rng), rng) for _ in range(count)]
+    """Windows of one to ``most`` utterances each, end to end, fewer where 30 s hold no more."""
+    return [_noisy(_joined(rng.choices(utterances, k=rng.randint(1, most)), rng, WINDOW_S), rng) for _ in range(count)]
 
 
 def full_window(utterances: Sequence[Utterance], rng: random.Random, few_share: float = FEW_SHARE) -> Window:
@@ -143,15 +159,17 @@ def full_window(utterances: Sequence[Utterance], rng: random.Random, few_share: 
     return _noisy(Window(np.pad(samples, (0, padding)), kept, cut, padding), rng)
 
 
-def _joined(utterances: Sequence[Utterance], rng: random.Random) -> Window:
+def _joined(utterances: Sequence[Utterance], rng: random.Random, longest_s: float = math.inf) -> Window:
     pieces: list[np.ndarray] = []
     segments: list[tuple[float, float, str]] = []
     at = 0
     level = 10 ** (rng.uniform(-12, 6) / 20)
     for utterance in utterances:
         start_s = at / SAMPLING_RATE
+        if pieces and start_s + len(utterance.samples) / SAMPLING_RATE + MOST_PAUSE_S > longest_s:
+            break
         segments += [(start_s + start, start_s + end, text) for start, end, text in utterance.segments]
-        pause = np.zeros(int(rng.choice((0.0, rng.uniform(0, 1.0))) * SAMPLING_RATE), np.float32)
+        pause = np.zeros(int(rng.choice((0.0, rng.uniform(0, MOST_PAUSE_S))) * SAMPLING_RATE), np.float32)
         pieces += [utterance.samples.astype(np.float32) * (level / 32768), pause]
         at += len(utterance.samples) + len(pause)
     return Window(np.clip(np.concatenate(pieces), -1, 1), tuple(segments))
@@ -185,7 +203,7 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         rng = random.Random(f"{self.seed}-{step}")
-        stage, offset = self.stage, 0
+        stage, offset, skipped = self.stage, 0, 0
         if rng.random() < stage.full * step / stage.steps:
             windows = [full_window(self.utterances, rng) for _ in range(max(stage.size // 4, 1))]
         else:
@@ -193,8 +211,18 @@ class Batches:
             if rng.random() < stage.shifted:
                 longest = max(len(window.samples) for window in windows) / SAMPLING_RATE
                 offset = rng.randint(0, max(0, int((WINDOW_S - longest) / TIMESTAMP_STEP_S) - 1))
+                skipped = int(offset * TIMESTAMP_STEP_S * rng.uniform(*TOKENS_A_SECOND)) if stage.continued else 0
         timestamps = [window.cut_s is not None or (stage.timed and rng.random() < 0.5) for window in windows]
-        return collate(windows, timestamps, self.tokenizer, self.extractor, rng, offset=offset, warped=stage.warped)
+        return collate(
+            windows,
+            timestamps,
+            self.tokenizer,
+            self.extractor,
+            rng,
+            offset=offset,
+            skipped=skipped,
+            warped=stage.warped,
+        )
 
     def _short(self, step: int) -> list[Window]:
         pool = step // SORTED_BATCHES
@@ -217,11 +245,13 @@ def collate(
     rng: random.Random,
     *,
     offset: int = 0,
+    skipped: int = 0,
     warped: float = 0.0,
 ) -> Batch:
     """Windows to tensors; ``timestamps`` says for each window whether it is written with them.
 
     ``offset``: encoder positions, of 20 ms, that went before the windows; their times count from there.
+    ``skipped``: decoder positions left out after the prompt, as if that many tokens had gone before, too.
     ``warped``: the share of windows whose frequency axis is stretched.
     """
     longest = max(len(window.samples) for window in windows)
@@ -233,56 +263,73 @@ def collate(
         if window.padding >= extractor.hop_length and rng.random() < ZEROS_SHARE:
             features[row, :, -(window.padding // extractor.hop_length) :] = 0
     offset_s = offset * TIMESTAMP_STEP_S
-    tokens = [
+    targets = [
         target_tokens(window, tokenizer, timestamps=timed, offset_s=offset_s)
         for window, timed in zip(windows, timestamps, strict=True)
     ]
-    width = max(map(len, tokens)) - 1
-    inputs = torch.full((len(tokens), width), tokenizer.eos_token_id)
-    labels = torch.full((len(tokens), width), IGNORED)
-    for row, (ids, timed) in enumerate(zip(tokens, timestamps, strict=True)):
+    width = max(len(ids) for ids, _ in targets) - 1
+    inputs = torch.full((len(targets), width), tokenizer.eos_token_id)
+    labels = torch.full((len(targets), width), IGNORED)
+    places = torch.full((len(targets), width), torch.nan)
+    for row, ((ids, heard_s), timed) in enumerate(zip(targets, timestamps, strict=True)):
         prompt = 1 if timed else 2
         inputs[row, : len(ids) - 1] = torch.tensor(ids[:-1])
         labels[row, prompt - 1 : len(ids) - 1] = torch.tensor(ids[prompt:])
+        places[row, : len(ids) - 1] = torch.tensor(heard_s[1:])
+    positions = torch.arange(width)
+    positions[PROMPT:] += min(skipped, MAX_TOKENS - width)
     texts = tuple(window.text for window in windows)
     characters = [[ALPHABET.index(c) + 1 for c in plain(text)] for text in texts]
     return Batch(
         features,
         inputs,
         labels,
+        places,
         torch.tensor([c for text in characters for c in text], dtype=torch.long),
         torch.tensor([len(text) for text in characters]),
         texts,
+        positions[None],
         offset,
     )
 
 
-def target_tokens(window: Window, tokenizer: WhisperTokenizer, *, timestamps: bool, offset_s: float = 0.0) -> list[int]:
-    """What a model writes for a window that stands at ``offset_s``, prompt and end token included.
+def target_tokens(
+    window: Window, tokenizer: WhisperTokenizer, *, timestamps: bool, offset_s: float = 0.0
+) -> tuple[list[int], list[float]]:
+    """What a model writes for a window that stands at ``offset_s``, and about when each token is heard.
 
-    With timestamps each sentence stands between its start and its end, and a sentence that the window cuts
-    off is given by its start alone (Radford et al. 2022, section 2.3). A window without speech is ``<|0.00|>``.
+    The tokens have prompt and end token. With timestamps each sentence stands between its start and its end, and a
+    sentence that the window cuts off is given by its start alone (Radford et al. 2022, section 2.3). A window without
+    speech is ``<|0.00|>``. A token is heard, in seconds from the window's start, where its middle falls in its
+    sentence by its share of the letters; prompt and end token are heard nowhere: NaN.
     """
     start = tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
     zero = tokenizer.convert_tokens_to_ids("<|0.00|>")
+    heard: list[tuple[int, float]] = [(start, math.nan)]
     if not timestamps:
-        text = "".join(f" {text}" for _, _, text in window.segments)
-        return [start, zero - 1, *tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+        heard.append((zero - 1, math.nan))
+    elif not window.segments and window.cut_s is None:
+        heard.append((zero, math.nan))
 
-    def time(seconds: float) -> int:
-        grid = TIME_GRID * round((offset_s + seconds) / (TIME_GRID * TIMESTAMP_STEP_S))
-        return zero + min(grid, NUM_TIMESTAMPS - 1)
+    def add_time(seconds: float) -> None:
+        if timestamps:
+            grid = TIME_GRID * round((offset_s + seconds) / (TIME_GRID * TIMESTAMP_STEP_S))
+            heard.append((zero + min(grid, NUM_TIMESTAMPS - 1), seconds))
 
-    ids = [start] if window.segments or window.cut_s is not None else [start, zero]
     for start_s, end_s, text in window.segments:
-        ids += [time(start_s), *tokenizer.encode(f" {text}", add_special_tokens=False), time(end_s)]
+        encoded = tokenizer(f" {text}", add_special_tokens=False, return_offsets_mapping=True)
+        add_time(start_s)
+        for token, (first, last) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            heard.append((token, start_s + (end_s - start_s) * (first + last) / 2 / (len(text) + 1)))
+        add_time(end_s)
     if window.cut_s is not None:
-        ids += [time(window.cut_s)]
-    return [*ids, tokenizer.eos_token_id]
+        add_time(window.cut_s)
+    heard.append((tokenizer.eos_token_id, math.nan))
+    return [token for token, _ in heard], [seconds for _, seconds in heard]
 
 
 def augment(features: torch.Tensor, rng: random.Random, warped: float = 0.0) -> torch.Tensor:
-    """A random channel (a smooth curve over the mel bins, up to about 6 dB) and SpecAugment's masks (Park et al. 2019).
+    """A random channel (a smooth curve over the mel bins, about 10 dB) and SpecAugment's masks (Park et al. 2019).
 
     A share ``warped`` of the windows has its frequency axis stretched, as by another vocal tract (Jaitly and Hinton
     2013). ``features``: float32 ``(B, n_mels, frames)``, in Whisper's scale of 40 dB a unit; a new tensor is returned.
@@ -291,7 +338,7 @@ def augment(features: torch.Tensor, rng: random.Random, warped: float = 0.0) -> 
     batch, n_mels, frames = features.shape
     place = torch.linspace(0, torch.pi, n_mels)
     curves = torch.stack([torch.cos(k * place) for k in (1, 2, 3)])  # (3, n_mels)
-    weights = 0.06 * torch.randn(batch, 3, generator=generator)
+    weights = 0.09 * torch.randn(batch, 3, generator=generator)
     features = features + (weights @ curves)[..., None]
     for row in range(batch):
         if rng.random() < warped:

@@ -14,6 +14,7 @@ from components.core.audio import load_audio
 from components.core.catalog import CHECKPOINTS, ROOT
 from components.core.scoring import normalise, word_errors
 from components.core.types import SAMPLING_RATE, WINDOW_S, WordErrors
+from components.distillation import labels
 from components.distillation.degrade import coloured_noise
 
 TEACHER, STUDENT = CHECKPOINTS / "teacher", CHECKPOINTS / "student"
@@ -128,6 +129,28 @@ def test_two_minutes_come_out_whole_and_in_time(folder):
 def test_silence_and_noise_give_no_words(folder, level, timestamps):
     samples = level * coloured_noise(6 * SAMPLING_RATE, 0.5, np.random.default_rng(3))
     assert not written(folder, samples.astype(np.float32), return_timestamps=timestamps)
+
+
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_a_settled_label_is_what_generate_writes(timestamps):
+    model, processor = loaded(TEACHER)
+    rows = SHORT[:6]
+    prompt = labels.prompt_ids(model, "en", timestamps=timestamps)
+    features = processor([samples_of(row) for row in rows], sampling_rate=SAMPLING_RATE, return_tensors="pt")
+    features = features.input_features
+    written = model.generate(features, return_timestamps=timestamps, num_beams=1, do_sample=False).tolist()
+    end = model.config.eos_token_id
+    wanted = []
+    for ids in written:
+        tokens = ids[len(prompt) :] if ids[: len(prompt)] == prompt else ids
+        wanted.append([*tokens[: [*tokens, end].index(end)], end])
+    assert labels.settled(model, features, prompt, wanted, timestamps=timestamps) == wanted
+    blurred = [[*draft[:-3], (draft[-3] + 1) % end, *draft[-2:]] for draft in wanted]
+    found = labels.settled(model, features, prompt, blurred, timestamps=timestamps)
+    assert all(label in (None, goal) for label, goal in zip(found, wanted, strict=True))
+    assert found.count(None) < len(rows) / 2
+    hopeless = labels.settled(model, features, prompt, [[end]] * len(rows), timestamps=timestamps)
+    assert hopeless == [None] * len(rows)
 
 
 def test_the_pipeline_writes_the_same_words():

@@ -17,7 +17,16 @@ import torch
 from components.distillation import corpus, distill, language, voices
 from components.distillation.examples import texts
 from components.distillation.export import export
-from components.distillation.teacher import Listener, encode, grow, new_listener, train_teacher, with_steps
+from components.distillation.teacher import (
+    Listener,
+    encode,
+    grow,
+    new_listener,
+    straying,
+    train_teacher,
+    trained_teacher,
+    with_steps,
+)
 from components.distillation.tokenizer import train_tokenizer
 from components.distillation.training import Stage, run_stage
 from components.distillation.windows import (
@@ -123,15 +132,31 @@ def test_targets_are_whispers(tokenizer):
 
     window = Window(np.zeros(16000, np.float32), ((0.5, 2.0, "It was sunny."),), cut_s=2.4)
     start, end = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|endoftext|>"])
-    ids = target_tokens(window, tokenizer, timestamps=True)
+    ids, heard_s = target_tokens(window, tokenizer, timestamps=True)
     assert ids[:2] == [start, *times(0.5)]
     assert ids[-3:] == [*times(2.0, 2.4), end]
     assert tokenizer.decode(ids, skip_special_tokens=True) == " It was sunny."
-    later = target_tokens(window, tokenizer, timestamps=True, offset_s=10.0)
+    assert heard_s[1:-1] == sorted(heard_s[1:-1])
+    assert (heard_s[1], heard_s[-3], heard_s[-2]) == (0.5, 2.0, 2.4)
+    assert np.isnan([heard_s[0], heard_s[-1]]).all()
+    later, later_heard_s = target_tokens(window, tokenizer, timestamps=True, offset_s=10.0)
     assert later[1:2] + later[-3:-1] == times(10.5, 12.0, 12.4)
+    assert later_heard_s[1:-1] == heard_s[1:-1]  # from the window's start, not from where it stands
     silent = Window(np.zeros(16000, np.float32), ())
-    assert target_tokens(silent, tokenizer, timestamps=True) == [start, *times(0.0), end]
-    assert target_tokens(silent, tokenizer, timestamps=False)[2:] == [end]
+    assert target_tokens(silent, tokenizer, timestamps=True)[0] == [start, *times(0.0), end]
+    assert target_tokens(silent, tokenizer, timestamps=False)[0][2:] == [end]
+
+
+def test_attention_strays_unless_a_head_listens_where_tokens_are_heard():
+    places = torch.tensor([[torch.nan, 0.2, 4.0]])
+    there = torch.zeros(1, 2, 3, 300)
+    there[0, 0, 1, 10] = there[0, 0, 2, 200] = 1.0  # frames of 20 ms; the other head looks elsewhere
+    there[0, 1, :, 299] = there[0, 0, 0, 299] = 1.0
+    assert straying([there], places) == 0
+    even = torch.full((1, 2, 3, 300), 1 / 300)
+    near = torch.tensor([2 * 36 / 300, 2 * 51 / 300])  # 0.5 s at either side, cut off by the window's start
+    assert straying([even, there], places).item() == pytest.approx(-near.log().mean().item() / 2)
+    assert straying([even], torch.full((1, 3), torch.nan)) == 0
 
 
 def test_batches_follow_from_the_step_alone(tokenizer, extractor):
@@ -186,8 +211,28 @@ def test_the_whole_recipe_in_small(manifest, tokenizer, tmp_path):
         Stage("listen", 12, layers=0, ctc=1.0, ce=0.0, **short),
         Stage("read", 6, layers=2, ctc=0.3, ce=1.0, **short),
         Stage("grow", 2, layers=4, ctc=0.3, ce=1.0, **short),
+        Stage(
+            "far",
+            3,
+            layers=4,
+            ctc=0.0,
+            ce=1.0,
+            guided=0.5,
+            shifted=1.0,
+            continued=True,
+            frozen_encoder=True,
+            timed=True,
+            **short,
+        ),
     )
+    heard = train_teacher([manifest], tokenizer, tmp_path / "teacher", stages=stages[:-1]).model.get_encoder()
     listener = train_teacher([manifest], tokenizer, tmp_path / "teacher", stages=stages)
+    for before, after in zip(heard.parameters(), listener.model.get_encoder().parameters(), strict=True):
+        assert torch.equal(before, after)
+    assert {"ce", "guided"} <= json.loads((tmp_path / "teacher" / "far.log.jsonl").read_text().splitlines()[-1]).keys()
+    kept = trained_teacher(tmp_path / "teacher", tokenizer)
+    for saved, ours in zip(kept.parameters(), listener.model.parameters(), strict=True):
+        assert torch.equal(saved.to(ours.dtype), ours)
     log = [json.loads(line) for line in (tmp_path / "teacher" / "listen.log.jsonl").read_text().splitlines()]
     batch = Batches(utterances, tokenizer, extractor_of(), seed="x", stage=stages[1])(0)
     fresh = new_listener(tokenizer, seed=1).losses(batch, stages[1])
@@ -209,7 +254,7 @@ def test_the_whole_recipe_in_small(manifest, tokenizer, tmp_path):
         distill.distil(teacher, processor, utterances, tmp_path / "student", seed=2, count=4, stage=stage)
     with pytest.raises(FileExistsError, match="a stage read of other settings"):
         train_teacher([manifest], tokenizer, tmp_path / "teacher", stages=with_steps(stages, {"read": 7}))
-    with pytest.raises(ValueError, match="Choose from: listen, read, grow"):
+    with pytest.raises(ValueError, match="Choose from: listen, read, grow, far"):
         with_steps(stages, {"raed": 7})
     started = distill.shrink(teacher)
     moved = [not torch.equal(a, b) for a, b in zip(student.parameters(), started.parameters(), strict=True)]

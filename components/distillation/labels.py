@@ -91,14 +91,14 @@ def pseudo_label(
                 for window in windows.values()
             ]
             labels = settled(teacher, features, prompt, drafts, timestamps=timestamps)
-            left = [row for row, label in enumerate(labels) if label is None]
+            left = [place for place, label in enumerate(labels) if label is None]
             if left:
                 outputs = teacher.generate(
                     features[left], return_timestamps=timestamps, num_beams=1, do_sample=False, **kwargs
                 )
-                for row, ids in zip(left, outputs.tolist(), strict=True):
+                for place, ids in zip(left, outputs.tolist(), strict=True):
                     tokens = ids[len(prompt) :] if ids[: len(prompt)] == prompt else ids
-                    labels[row] = [*_until(tokens, config.eos_token_id), teacher.config.eos_token_id]
+                    labels[place] = [*_until(tokens, config.eos_token_id), teacher.config.eos_token_id]
             for (k, window), tokens in zip(windows.items(), labels, strict=True):
                 text = processor.tokenizer.decode(tokens, skip_special_tokens=True)
                 row = {"window": k, "prompt": prompt, "tokens": tokens, "wer": _wer(window.text, text, window)}

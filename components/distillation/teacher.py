@@ -16,6 +16,8 @@
 10. *hear*: the encoder alone once more, with all voices; then *hold*: on longer windows, which it unlearns meanwhile.
 11. *far*: short windows stand not at the start of a window only but at any of the decoder's positions too, which long
     windows alone reach, and those are dear. The encoder stays as it is: a third of the work less.
+12. *full*: longer ones again, and attention is held to where each letter was heard: within half a second of a word are
+    its neighbours, too.
 
 Whisper's encoder positions are fixed sinusoids; *listen* places its short windows at random offsets among the 1,500, so
 that every position is trained from the start. *read* does not: a decoder finds where to attend far sooner where
@@ -32,8 +34,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, ctc_loss, log_softmax
 
+from components.distillation.alignment import align
 from components.distillation.tokenizer import NUM_TIMESTAMPS, TIMESTAMP_STEP_S
-from components.distillation.training import MasterAdamW, Stage, attend_fast, run_stage, training_device
+from components.distillation.training import MasterAdamW, Stage, attend_fast, run_stage, steps_done, training_device
 from components.distillation.windows import ALPHABET, IGNORED, Batch, Batches, load_utterances
 
 if TYPE_CHECKING:
@@ -48,8 +51,8 @@ DECODER_LAYERS = 16
 """Of random weights timed on two threads, 12 layers were 3.0 to 3.4 times as slow as 2, and 16 were 4.6 to 4.7."""
 WIDTH = 192
 HEADS = 3
-GUIDE_S = 0.5
-"""Within a sentence of known start and end, a token's place is known by its share of the letters alone."""
+GUIDE_S, GUIDE_ALIGNED_S = 0.5, 0.16
+"""How far from a token's place attention does not stray; the place by its share of the sentence, or by alignment."""
 
 _WIDEN = Stage(
     "widen",
@@ -72,6 +75,18 @@ _FILL = replace(_LONGER, name="fill", steps=2000, size=8, most=6, learning_rate=
 _LISTEN = Stage(
     "listen", 3000, size=16, most=1, layers=0, ctc=1.0, ce=0.0, learning_rate=1.5e-3, warmup=200, shifted=1.0
 )
+_FAR = replace(
+    _FILL,
+    name="far",
+    most=3,
+    ctc=0.0,
+    shifted=0.7,
+    continued=True,
+    frozen_encoder=True,
+    learning_rate=4e-4,
+    decay=1600,
+    guided=0.5,
+)
 STAGES = (
     _LISTEN,
     Stage("read", 2600, size=16, most=1, layers=2, ctc=0.5, ce=1.0, learning_rate=1e-3),
@@ -85,18 +100,8 @@ STAGES = (
     replace(_FILL, name="guide", steps=800, learning_rate=5e-4, decay=0, full=0.24, guided=0.3),
     replace(_LISTEN, name="hear", steps=2400, size=32, learning_rate=1e-3, warped=0.5),
     replace(_LISTEN, name="hold", steps=1700, size=12, most=5, learning_rate=8e-4, decay=1700, full=0.5, warped=0.5),
-    replace(
-        _FILL,
-        name="far",
-        most=3,
-        shifted=0.7,
-        continued=True,
-        frozen_encoder=True,
-        ctc=0.0,
-        learning_rate=4e-4,
-        decay=1600,
-        guided=0.5,
-    ),
+    _FAR,
+    replace(_FAR, name="full", steps=3000, most=6, shifted=0.4, decay=2000, aligned=True),
 )
 
 
@@ -131,9 +136,13 @@ class Listener(nn.Module):
         self.model = model
         self.spell = nn.Linear(model.config.d_model, len(ALPHABET) + 1)
 
+    def listen(self, features: torch.Tensor, offset: int = 0) -> torch.Tensor:
+        """Encoder states ``(B, frames / 2, d_model)`` of features ``(B, n_mels, frames)``, on the model's device."""
+        return encode(self.model.get_encoder(), features.to(self.spell.weight), offset)
+
     def losses(self, batch: Batch, stage: Stage) -> dict[str, torch.Tensor]:
         """The stage's losses on a batch, by name; ``"loss"`` is their weighted sum."""
-        hidden = encode(self.model.get_encoder(), batch.features.to(self.spell.weight.dtype), batch.offset)
+        hidden = self.listen(batch.features, batch.offset)
         losses = {}
         if stage.ctc:
             log_probs = log_softmax(self.spell(hidden).float(), -1).transpose(0, 1)
@@ -154,7 +163,8 @@ class Listener(nn.Module):
             weights[-NUM_TIMESTAMPS:] = stage.times
             losses["ce"] = cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), weights, ignore_index=IGNORED)
         if stage.guided:
-            losses["guided"] = straying(states.cross_attentions, batch.places)
+            within_s = GUIDE_ALIGNED_S if stage.aligned else GUIDE_S
+            losses["guided"] = straying(states.cross_attentions, batch.places, within_s)
         total = sum(getattr(stage, name) * value for name, value in losses.items())
         return losses | {"loss": total}
 
@@ -179,11 +189,11 @@ def decode(model: WhisperForConditionalGeneration, input_ids: torch.Tensor, hidd
     return model.proj_out(states.last_hidden_state)
 
 
-def straying(attentions: Sequence[torch.Tensor], places: torch.Tensor) -> torch.Tensor:
+def straying(attentions: Sequence[torch.Tensor], places: torch.Tensor, within_s: float) -> torch.Tensor:
     """How little a decoder listens where its tokens are heard: the mean over layers and tokens of minus a logarithm.
 
     Its argument is the attention that a layer's heads together, each summing to 1, give to the encoder states within
-    ``GUIDE_S`` of a token's place, 1 at most: one head's worth is enough, the other heads are free. In the spirit of
+    ``within_s`` of a token's place, 1 at most: one head's worth is enough, the other heads are free. In the spirit of
     guided attention (Tachibana et al. 2017, arXiv:1710.08969), which knows no places and rewards the diagonal.
 
     ``attentions``: a tensor ``(B, heads, T, frames)`` a layer; ``places``: seconds ``(B, T)``, NaN leaves a token out.
@@ -192,7 +202,7 @@ def straying(attentions: Sequence[torch.Tensor], places: torch.Tensor) -> torch.
     if not known.any():
         return attentions[0].new_zeros(())
     frames_s = torch.arange(attentions[0].shape[-1], device=places.device) * TIMESTAMP_STEP_S
-    near = (places[..., None] - frames_s).abs() <= GUIDE_S  # (B, T, frames)
+    near = (places[..., None] - frames_s).abs() <= within_s  # (B, T, frames)
     total = torch.zeros((), device=places.device)
     for attention in attentions:
         there = (attention.sum(1) * near).sum(-1, dtype=torch.float32)
@@ -271,14 +281,19 @@ def train_teacher(
     device = training_device()
     listener = new_listener(tokenizer, seed).to(device)
     attend_fast(listener.model)
+    extractor = WhisperFeatureExtractor()
     for stage in stages:
         _begin(stage, listener, tokenizer, seed)
-        batches = Batches(utterances, tokenizer, WhisperFeatureExtractor(), seed=f"{seed}-{stage.name}", stage=stage)
+        state_path = output / f"{stage.name}.pt"
+        said = utterances
+        if stage.aligned and steps_done(state_path) < stage.steps:
+            said = align(lambda features: listener.spell(listener.listen(features)), utterances, extractor)
+        batches = Batches(said, tokenizer, extractor, seed=f"{seed}-{stage.name}", stage=stage)
 
         def loss_of(step: int, stage: Stage = stage, batches: Batches = batches) -> dict[str, torch.Tensor]:
             return listener.losses(batches(step).to(device), stage)
 
-        run_stage(stage, listener, loss_of, output / f"{stage.name}.pt")
+        run_stage(stage, listener, loss_of, state_path)
     return listener
 
 

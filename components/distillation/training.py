@@ -64,6 +64,7 @@ class Stage:
     guided: float = 0.0
     continued: bool = False
     frozen_encoder: bool = False
+    aligned: bool = False
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -126,6 +127,11 @@ def stays_with(path: Path, settings: dict[str, object]) -> None:
     if path.exists() and json.loads(path.read_text()) != settings:
         raise FileExistsError(f"{path.parent} holds the work of other settings or inputs. Choose another --output.")
     path.write_text(json.dumps(settings))
+
+
+def steps_done(state_path: Path) -> int:
+    """How far a stage has come."""
+    return torch.load(state_path, mmap=True, weights_only=True)["step"] if state_path.exists() else 0
 
 
 def run_stage(

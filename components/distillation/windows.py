@@ -11,7 +11,7 @@ import math
 import random
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import soundfile
@@ -34,6 +34,7 @@ ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
 """What the CTC head spells; its index 0 is the blank, so a character's index is its place here plus one."""
 
 IGNORED = -100
+FULL_SCALE = 32768
 ZEROS_SHARE = 0.25
 """Of the padded windows: how many are padded as Transformers pads the last window of long audio."""
 
@@ -60,30 +61,51 @@ SORTED_BATCHES = 4
 """Short windows are sorted by length within this many batches, to pad little."""
 
 
+class Segment(NamedTuple):
+    """A sentence, in seconds from the start of what it stands in; ``letters_s``: when each character is heard."""
+
+    start_s: float
+    end_s: float
+    text: str
+    letters_s: tuple[float, ...] | None = None
+
+    def later(self, seconds: float) -> Segment:
+        """The same sentence, said later."""
+        letters_s = self.letters_s and tuple(seconds + s for s in self.letters_s)
+        return Segment(self.start_s + seconds, self.end_s + seconds, self.text, letters_s)
+
+    def heard_s(self, first: int, last: int) -> float:
+        """When the characters from ``first`` to before ``last`` are heard: by their share where no letter is known."""
+        first, last = max(first, 0), max(last, 1)
+        if self.letters_s is not None:
+            return sum(self.letters_s[first:last]) / (last - first)
+        return self.start_s + (self.end_s - self.start_s) * (first + last) / 2 / len(self.text)
+
+
 @dataclass(frozen=True)
 class Utterance:
-    """int16 ``(n,)`` at 16 kHz, and what is said in it, with seconds from its start."""
+    """int16 ``(n,)`` at 16 kHz, and what is said in it."""
 
     samples: np.ndarray
-    segments: tuple[tuple[float, float, str], ...]
+    segments: tuple[Segment, ...]
 
 
 @dataclass(frozen=True)
 class Window:
-    """float32 ``(n,)`` at 16 kHz, and its segments as (start_s, end_s, text).
+    """float32 ``(n,)`` at 16 kHz, and its segments.
 
     ``cut_s`` is where a sentence begins that the window's end cuts off; the last ``padding`` samples are silence that
     fills the window.
     """
 
     samples: np.ndarray
-    segments: tuple[tuple[float, float, str], ...]
+    segments: tuple[Segment, ...]
     cut_s: float | None = None
     padding: int = 0
 
     @property
     def text(self) -> str:
-        return " ".join(text for _, _, text in self.segments)
+        return " ".join(segment.text for segment in self.segments)
 
 
 @dataclass(frozen=True)
@@ -126,7 +148,7 @@ def load_utterances(manifests: Sequence[Path]) -> list[Utterance]:
         for line in manifest.read_text().splitlines():
             row = json.loads(line)
             samples, _ = soundfile.read(manifest.parent / row["audio"], dtype="int16")
-            segments = tuple((s["start_s"], s["end_s"], s["text"]) for s in row["segments"])
+            segments = tuple(Segment(s["start_s"], s["end_s"], s["text"]) for s in row["segments"])
             utterances.append(Utterance(samples, segments))
     return utterances
 
@@ -150,8 +172,8 @@ def full_window(utterances: Sequence[Utterance], rng: random.Random, few_share: 
     few = rng.random() < few_share
     chosen = rng.choices(utterances, k=rng.choice(FEW) if few else 20)
     window = _joined(chosen, rng)
-    kept = tuple(s for s in window.segments if s[1] < WINDOW_S - 0.1)
-    cut = next((s[0] for s in window.segments if s[1] >= WINDOW_S - 0.1), None)
+    kept = tuple(s for s in window.segments if s.end_s < WINDOW_S - 0.1)
+    cut = next((s.start_s for s in window.segments if s.end_s >= WINDOW_S - 0.1), None)
     samples = window.samples[:size]
     if cut is not None and cut > WINDOW_S - 0.3:  # too little of it is heard
         samples, cut = samples[: int(cut * SAMPLING_RATE)], None
@@ -161,16 +183,16 @@ def full_window(utterances: Sequence[Utterance], rng: random.Random, few_share: 
 
 def _joined(utterances: Sequence[Utterance], rng: random.Random, longest_s: float = math.inf) -> Window:
     pieces: list[np.ndarray] = []
-    segments: list[tuple[float, float, str]] = []
+    segments: list[Segment] = []
     at = 0
     level = 10 ** (rng.uniform(-12, 6) / 20)
     for utterance in utterances:
         start_s = at / SAMPLING_RATE
         if pieces and start_s + len(utterance.samples) / SAMPLING_RATE + MOST_PAUSE_S > longest_s:
             break
-        segments += [(start_s + start, start_s + end, text) for start, end, text in utterance.segments]
+        segments += [segment.later(start_s) for segment in utterance.segments]
         pause = np.zeros(int(rng.choice((0.0, rng.uniform(0, MOST_PAUSE_S))) * SAMPLING_RATE), np.float32)
-        pieces += [utterance.samples.astype(np.float32) * (level / 32768), pause]
+        pieces += [utterance.samples.astype(np.float32) * (level / FULL_SCALE), pause]
         at += len(utterance.samples) + len(pause)
     return Window(np.clip(np.concatenate(pieces), -1, 1), tuple(segments))
 
@@ -254,11 +276,7 @@ def collate(
     ``skipped``: decoder positions left out after the prompt, as if that many tokens had gone before, too.
     ``warped``: the share of windows whose frequency axis is stretched.
     """
-    longest = max(len(window.samples) for window in windows)
-    size = -(-longest // (2 * extractor.hop_length)) * 2 * extractor.hop_length
-    samples = np.stack([np.pad(window.samples, (0, size - len(window.samples))) for window in windows])
-    features = torch.from_numpy(extractor._torch_extract_fbank_features(samples))  # noqa: SLF001 - its batched form
-    features = augment(features, rng, warped)
+    features = augment(log_mel([window.samples for window in windows], extractor), rng, warped)
     for row, window in enumerate(windows):  # the last window of long audio is filled with zeros, not with silence
         if window.padding >= extractor.hop_length and rng.random() < ZEROS_SHARE:
             features[row, :, -(window.padding // extractor.hop_length) :] = 0
@@ -293,6 +311,13 @@ def collate(
     )
 
 
+def log_mel(clips: Sequence[np.ndarray], extractor: WhisperFeatureExtractor) -> torch.Tensor:
+    """float32 ``(B, n_mels, frames)`` of clips ``(n,)``, silent to the longest; an even number of frames."""
+    size = -(-max(map(len, clips)) // (2 * extractor.hop_length)) * 2 * extractor.hop_length
+    samples = np.stack([np.pad(clip, (0, size - len(clip))) for clip in clips])
+    return torch.from_numpy(extractor._torch_extract_fbank_features(samples))  # noqa: SLF001 - its batched form
+
+
 def target_tokens(
     window: Window, tokenizer: WhisperTokenizer, *, timestamps: bool, offset_s: float = 0.0
 ) -> tuple[list[int], list[float]]:
@@ -300,8 +325,7 @@ def target_tokens(
 
     The tokens have prompt and end token. With timestamps each sentence stands between its start and its end, and a
     sentence that the window cuts off is given by its start alone (Radford et al. 2022, section 2.3). A window without
-    speech is ``<|0.00|>``. A token is heard, in seconds from the window's start, where its middle falls in its
-    sentence by its share of the letters; prompt and end token are heard nowhere: NaN.
+    speech is ``<|0.00|>``. Prompt and end token are heard nowhere: NaN; the rest in seconds from the window's start.
     """
     start = tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
     zero = tokenizer.convert_tokens_to_ids("<|0.00|>")
@@ -316,12 +340,12 @@ def target_tokens(
             grid = TIME_GRID * round((offset_s + seconds) / (TIME_GRID * TIMESTAMP_STEP_S))
             heard.append((zero + min(grid, NUM_TIMESTAMPS - 1), seconds))
 
-    for start_s, end_s, text in window.segments:
-        encoded = tokenizer(f" {text}", add_special_tokens=False, return_offsets_mapping=True)
-        add_time(start_s)
+    for segment in window.segments:
+        encoded = tokenizer(f" {segment.text}", add_special_tokens=False, return_offsets_mapping=True)
+        add_time(segment.start_s)
         for token, (first, last) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
-            heard.append((token, start_s + (end_s - start_s) * (first + last) / 2 / (len(text) + 1)))
-        add_time(end_s)
+            heard.append((token, segment.heard_s(first - 1, last - 1)))  # without the space before the text
+        add_time(segment.end_s)
     if window.cut_s is not None:
         add_time(window.cut_s)
     heard.append((tokenizer.eos_token_id, math.nan))

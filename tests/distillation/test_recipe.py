@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from components.distillation import corpus, distill, language, voices
+from components.distillation.alignment import align, letter_frames
 from components.distillation.examples import texts
 from components.distillation.export import export
 from components.distillation.teacher import (
@@ -30,8 +31,10 @@ from components.distillation.teacher import (
 from components.distillation.tokenizer import train_tokenizer
 from components.distillation.training import Stage, run_stage
 from components.distillation.windows import (
+    ALPHABET,
     IGNORED,
     Batches,
+    Segment,
     Utterance,
     Window,
     collate,
@@ -130,7 +133,7 @@ def test_targets_are_whispers(tokenizer):
     def times(*seconds: float) -> list[int]:
         return tokenizer.convert_tokens_to_ids([f"<|{s:.2f}|>" for s in seconds])
 
-    window = Window(np.zeros(16000, np.float32), ((0.5, 2.0, "It was sunny."),), cut_s=2.4)
+    window = Window(np.zeros(16000, np.float32), (Segment(0.5, 2.0, "It was sunny."),), cut_s=2.4)
     start, end = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|endoftext|>"])
     ids, heard_s = target_tokens(window, tokenizer, timestamps=True)
     assert ids[:2] == [start, *times(0.5)]
@@ -147,22 +150,51 @@ def test_targets_are_whispers(tokenizer):
     assert target_tokens(silent, tokenizer, timestamps=False)[0][2:] == [end]
 
 
+def test_letters_are_aligned_where_they_are_spelled(tokenizer, extractor):
+    text = "Too loose."
+    letters = [ALPHABET.index(c) + 1 for c in "too loose"]
+    heard = [3, 5, 8, 9, 14, 15, 17, 20, 21]  # frames; a blank between doubled letters, some letters held
+    held = {3: 2, 9: 4}
+    log_probs = torch.full((1, 25, len(ALPHABET) + 1), -9.0)
+    spelled = {
+        frame + k: letter for letter, frame in zip(letters, heard, strict=True) for k in range(held.get(frame, 1))
+    }
+    for frame in range(25):
+        log_probs[0, frame, spelled.get(frame, 0)] = -0.1
+    found = letter_frames(log_probs, [letters])
+    assert found[0].tolist() == [3.5, 5, 8, 10.5, 14, 15, 17, 20, 21]
+    assert np.isnan(letter_frames(log_probs[:, :8], [letters])[0]).all()  # nine letters do not fit
+    together = letter_frames(log_probs.repeat(2, 1, 1), [letters, letters[:2]])  # a short one beside it
+    assert together[0].tolist() == found[0].tolist()
+    assert together[1].tolist() == letter_frames(log_probs, [letters[:2]])[0].tolist()
+
+    said = Utterance(np.zeros(25 * 320, np.int16), (Segment(0.05, 0.45, text),))
+    (segment,) = align(lambda features: log_probs, [said], extractor)[0].segments
+    assert len(segment.letters_s) == len(text)
+    assert segment.letters_s[:2] == (0.08, 0.11)
+    assert segment.letters_s[-1] == segment.letters_s[-2] == 0.43  # the full stop is not spelled
+    window = Window(np.zeros(16000, np.float32), (segment.later(2.0),))
+    _, heard_s = target_tokens(window, tokenizer, timestamps=False)
+    assert heard_s[2] == pytest.approx(2.08, abs=0.05)
+    assert 2.4 < heard_s[-2] < 2.45
+
+
 def test_attention_strays_unless_a_head_listens_where_tokens_are_heard():
     places = torch.tensor([[torch.nan, 0.2, 4.0]])
     there = torch.zeros(1, 2, 3, 300)
     there[0, 0, 1, 10] = there[0, 0, 2, 200] = 1.0  # frames of 20 ms; the other head looks elsewhere
     there[0, 1, :, 299] = there[0, 0, 0, 299] = 1.0
-    assert straying([there], places) == 0
+    assert straying([there], places, 0.5) == 0
     even = torch.full((1, 2, 3, 300), 1 / 300)
     near = torch.tensor([2 * 36 / 300, 2 * 51 / 300])  # 0.5 s at either side, cut off by the window's start
-    assert straying([even, there], places).item() == pytest.approx(-near.log().mean().item() / 2)
-    assert straying([even], torch.full((1, 3), torch.nan)) == 0
+    assert straying([even, there], places, 0.5).item() == pytest.approx(-near.log().mean().item() / 2)
+    assert straying([even], torch.full((1, 3), torch.nan), 0.5) == 0
 
 
 def test_batches_follow_from_the_step_alone(tokenizer, extractor):
     noise = np.random.default_rng(0)
     clips = [
-        Utterance((noise.normal(size=16000 * k) * 3000).astype(np.int16), ((0.1, 0.9 * k, "It was sunny."),))
+        Utterance((noise.normal(size=16000 * k) * 3000).astype(np.int16), (Segment(0.1, 0.9 * k, "It was sunny."),))
         for k in (1, 2)
     ]
     mixed = replace(LISTEN, steps=6, size=3, most=2, full=1.0, shifted=0.5, timed=True)
@@ -175,13 +207,13 @@ def test_batches_follow_from_the_step_alone(tokenizer, extractor):
 
 
 def test_full_windows_keep_whole_sentences_and_say_what_they_cut():
-    clips = [Utterance(np.full(16000 * 4, 2000, np.int16), ((0.0, 4.0, "It was sunny."),))]
+    clips = [Utterance(np.full(16000 * 4, 2000, np.int16), (Segment(0.0, 4.0, "It was sunny."),))]
     windows = [full_window(clips, random.Random(k)) for k in range(40)]
     assert all(len(window.samples) == 30 * 16000 for window in windows)
     assert any(window.cut_s is not None for window in windows)
     assert any(not window.segments for window in windows)
     for window in windows:
-        assert all(0 <= start < end <= 30 for start, end, _ in window.segments)
+        assert all(0 <= start < end <= 30 for start, end, *_ in window.segments)
 
 
 def test_encoder_on_a_full_window_is_transformers_own(tokenizer):
@@ -222,6 +254,7 @@ def test_the_whole_recipe_in_small(manifest, tokenizer, tmp_path):
             continued=True,
             frozen_encoder=True,
             timed=True,
+            aligned=True,
             **short,
         ),
     )
@@ -283,7 +316,7 @@ def test_a_student_starts_as_the_chosen_layers_of_its_teacher(tokenizer):
 
 def test_resumed_training_gives_the_same_weights(tokenizer, tmp_path):
     noise = np.random.default_rng(0)
-    clips = [Utterance((noise.normal(size=24000) * 3000).astype(np.int16), ((0.1, 1.2, "It was sunny."),))]
+    clips = [Utterance((noise.normal(size=24000) * 3000).astype(np.int16), (Segment(0.1, 1.2, "It was sunny."),))]
 
     def train(path: Path, *, stop_at: int | None = None) -> Listener:
         listener = new_listener(tokenizer, seed=1)
@@ -308,7 +341,7 @@ def test_resumed_training_gives_the_same_weights(tokenizer, tmp_path):
 
 
 def test_labels_ignore_prompt_and_padding(tokenizer, extractor):
-    windows = [Window(np.zeros(16000, np.float32), ((0.1, 0.9, text),)) for text in ("It was sunny.", "No.")]
+    windows = [Window(np.zeros(16000, np.float32), (Segment(0.1, 0.9, text),)) for text in ("It was sunny.", "No.")]
     batch = collate(windows, [True, False], tokenizer, extractor, random.Random(0))
     assert batch.labels[0, 0] != IGNORED  # a timestamp is written, not given
     assert batch.labels[1, 0] == IGNORED  # <|notimestamps|> is given

@@ -15,7 +15,7 @@
    listened there (62 % of its attention within half a second, the others 10 to 40), and later sentences were guessed.
 10. *hear*: the encoder alone once more, with all voices; then *hold*: on longer windows, which it unlearns meanwhile.
 11. *far*: short windows stand not at the start of a window only but at any of the decoder's positions too, which long
-    windows alone reach, and those are dear. The encoder stays as it is: a third of the work less.
+    windows alone reach, and those are dear. The encoder stays as it is.
 12. *full*: longer ones again, and attention is held to where each letter was heard: within half a second of a word are
     its neighbours, too.
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from components.distillation.language import plain
 from components.distillation.tokenizer import TIMESTAMP_STEP_S
-from components.distillation.windows import ALPHABET, FULL_SCALE, Segment, Utterance, log_mel
+from components.distillation.windows import FULL_SCALE, Segment, Utterance, log_mel, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,28 +27,27 @@ if TYPE_CHECKING:
 BATCH = 64
 
 
-def letter_frames(log_probs: torch.Tensor, spelled: Sequence[Sequence[int]]) -> list[np.ndarray]:
+def letter_frames(log_probs: torch.Tensor, texts: Sequence[Sequence[int]]) -> list[np.ndarray]:
     """The frame in the middle of each letter's stay, on the likeliest path of its row.
 
-    ``log_probs``: ``(B, frames, letters + 1)``, index 0 the blank; ``spelled``: the letters of each row. Returns a
+    ``log_probs``: ``(B, frames, letters + 1)`` on the CPU, index 0 the blank; ``texts``: each row's letters. Returns a
     float64 array ``(len(letters),)`` a row, not decreasing, all NaN where the frames are too few for the letters.
     """
     rows, frames, _ = log_probs.shape
-    device = log_probs.device
     paths = []  # blank, letter, blank, letter, ..., blank
-    for letters in spelled:
+    for letters in texts:
         path = torch.zeros(2 * len(letters) + 1, dtype=torch.long)
         path[1::2] = torch.tensor(letters, dtype=torch.long)
         paths.append(path)
-    lengths = torch.tensor([len(path) for path in paths], device=device)
-    states = pad_sequence(paths, batch_first=True).to(device)  # (B, S)
+    lengths = torch.tensor([len(path) for path in paths])
+    states = pad_sequence(paths, batch_first=True)  # (B, S)
     emitted = log_probs.float().gather(2, states[:, None].expand(-1, frames, -1))  # (B, frames, S)
     worst = -1e30
     skips = torch.zeros_like(states, dtype=torch.bool)  # a blank may be left out between two different letters
     skips[:, 2:] = (states[:, 2:] != 0) & (states[:, 2:] != states[:, :-2])
-    best = torch.full(states.shape, worst, device=device)
+    best = torch.full(states.shape, worst)
     best[:, :2] = emitted[:, 0, :2]
-    came = torch.zeros((frames, *states.shape), dtype=torch.int8, device=device)
+    came = torch.zeros((frames, *states.shape), dtype=torch.int8)
     for frame in range(1, frames):
         step = torch.cat([best.new_full((rows, 1), worst), best[:, :-1]], 1)
         skip = torch.cat([best.new_full((rows, 2), worst), best[:, :-2]], 1).masked_fill(~skips, worst)
@@ -58,16 +57,16 @@ def letter_frames(log_probs: torch.Tensor, spelled: Sequence[Sequence[int]]) -> 
     ends = torch.stack([lengths - 1, (lengths - 2).clamp(min=0)], 1)
     final, which = best.gather(1, ends).max(1)
     at = ends.gather(1, which[:, None])[:, 0]
-    visited = torch.empty((frames, rows), dtype=torch.long, device=device)
+    visited = torch.empty((frames, rows), dtype=torch.long)
     for frame in range(frames - 1, -1, -1):
         visited[frame] = at
         at = at - came[frame].long().gather(1, at[:, None])[:, 0]
     found = []
-    for row, letters in enumerate(spelled):
+    for row, letters in enumerate(texts):
         if final[row] <= worst / 2:
             found.append(np.full(len(letters), np.nan))
             continue
-        stays = visited[:, row].cpu().numpy()
+        stays = visited[:, row].numpy()
         found.append(np.array([np.flatnonzero(stays == 2 * k + 1).mean() for k in range(len(letters))]))
     return found
 
@@ -88,8 +87,8 @@ def align(
         some = order[first : first + BATCH]
         samples = [utterances[k].samples.astype(np.float32) / FULL_SCALE for k in some]
         log_probs = log_softmax(spell(log_mel(samples, extractor)).float(), -1).cpu()
-        texts = [plain(" ".join(s.text for s in utterances[k].segments)) for k in some]
-        frames = letter_frames(log_probs, [[ALPHABET.index(c) + 1 for c in text] for text in texts])
+        texts = [" ".join(segment.text for segment in utterances[k].segments) for k in some]
+        frames = letter_frames(log_probs, [spelled(text) for text in texts])
         for k, found in zip(some, frames, strict=True):
             if not np.isnan(found).any():
                 aligned[k] = replace(utterances[k], segments=_timed(utterances[k].segments, found))

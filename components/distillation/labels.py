@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from components.core.scoring import word_errors
 from components.distillation.teacher import decode
-from components.distillation.windows import full_window, target_tokens
+from components.distillation.windows import full_window, prompt_length, target_tokens
 from components.engines.decoding import TokenRules
 
 if TYPE_CHECKING:
@@ -74,10 +74,8 @@ def pseudo_label(
     Each line of ``path`` has the window's index, the prompt, the tokens with the end token, and the WER against
     what was said; lines that stand already are kept, so labelling resumes.
     """
-    config = teacher.generation_config
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     stand = {row["window"] for row in rows}
-    kwargs = {"language": language, "task": "transcribe"} if getattr(config, "is_multilingual", False) else {}
     with path.open("a") as lines, tqdm(total=count, initial=len(rows), desc="pseudo-label", unit="window") as bar:
         for number, batch in enumerate(_labelling_batches(utterances, seed, count, size)):
             windows = {k: window for k, window in batch.items() if k not in stand}
@@ -86,19 +84,17 @@ def pseudo_label(
             timestamps = bool((number + number // LABELLED_TOGETHER) % 2)  # both for short and for long ones
             prompt = prompt_ids(teacher, language, timestamps=timestamps)
             features = features_of(list(windows.values()), processor, teacher.dtype).to(teacher.device)
+            given = prompt_length(timestamps=timestamps)
             drafts = [
-                target_tokens(window, processor.tokenizer, timestamps=timestamps)[0][1 if timestamps else 2 :]
+                target_tokens(window, processor.tokenizer, timestamps=timestamps)[0][given:]
                 for window in windows.values()
             ]
             labels = settled(teacher, features, prompt, drafts, timestamps=timestamps)
             left = [place for place, label in enumerate(labels) if label is None]
             if left:
-                outputs = teacher.generate(
-                    features[left], return_timestamps=timestamps, num_beams=1, do_sample=False, **kwargs
-                )
-                for place, ids in zip(left, outputs.tolist(), strict=True):
-                    tokens = ids[len(prompt) :] if ids[: len(prompt)] == prompt else ids
-                    labels[place] = [*_until(tokens, config.eos_token_id), teacher.config.eos_token_id]
+                written = _generated(teacher, features[left], prompt, language, timestamps=timestamps)
+                for place, label in zip(left, written, strict=True):
+                    labels[place] = label
             for (k, window), tokens in zip(windows.items(), labels, strict=True):
                 text = processor.tokenizer.decode(tokens, skip_special_tokens=True)
                 row = {"window": k, "prompt": prompt, "tokens": tokens, "wer": _wer(window.text, text, window)}
@@ -149,6 +145,27 @@ def settled(
         if not open_drafts:
             break
     return found
+
+
+def _generated(
+    teacher: WhisperForConditionalGeneration,
+    features: torch.Tensor,
+    prompt: list[int],
+    language: str,
+    *,
+    timestamps: bool,
+) -> list[list[int]]:
+    """What ``generate`` writes greedily for each window, without the prompt, with the end token."""
+    config = teacher.generation_config
+    kwargs = {"language": language, "task": "transcribe"} if getattr(config, "is_multilingual", False) else {}
+    outputs = teacher.generate(features, return_timestamps=timestamps, num_beams=1, do_sample=False, **kwargs)
+    return [
+        [
+            *_until(ids[len(prompt) :] if ids[: len(prompt)] == prompt else ids, config.eos_token_id),
+            teacher.config.eos_token_id,
+        ]
+        for ids in outputs.tolist()
+    ]
 
 
 def _labelling_batches(

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
+    from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 ENCODER_LAYERS = 4
@@ -151,13 +152,8 @@ class Listener(nn.Module):
                 log_probs, batch.characters, frames, batch.character_lengths, zero_infinity=True, reduction="sum"
             ) / batch.character_lengths.sum().clamp(min=1)
         if stage.ce:
-            states = self.model.model.decoder(
-                input_ids=batch.decoder_input_ids,
-                encoder_hidden_states=hidden,
-                position_ids=batch.positions,
-                use_cache=False,
-                output_attentions=bool(stage.guided),
-            )
+            options = {"position_ids": batch.positions, "output_attentions": bool(stage.guided)}
+            states = decoder_states(self.model, batch.decoder_input_ids, hidden, **options)
             logits = self.model.proj_out(states.last_hidden_state).float()
             weights = logits.new_ones(logits.shape[-1])
             weights[-NUM_TIMESTAMPS:] = stage.times
@@ -185,8 +181,14 @@ def encode(encoder: WhisperEncoder, features: torch.Tensor, offset: int = 0) -> 
 
 def decode(model: WhisperForConditionalGeneration, input_ids: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
     """Logits ``(B, T, vocabulary)`` of Whisper's decoder for encoder states ``(B, frames, d_model)``."""
-    states = model.model.decoder(input_ids=input_ids, encoder_hidden_states=hidden, use_cache=False)
-    return model.proj_out(states.last_hidden_state)
+    return model.proj_out(decoder_states(model, input_ids, hidden).last_hidden_state)
+
+
+def decoder_states(
+    model: WhisperForConditionalGeneration, input_ids: torch.Tensor, hidden: torch.Tensor, **options: Any
+) -> BaseModelOutputWithPastAndCrossAttentions:
+    """Whisper's decoder for encoder states ``(B, frames, d_model)``, all tokens ``(B, T)`` at once; its own options."""
+    return model.model.decoder(input_ids=input_ids, encoder_hidden_states=hidden, use_cache=False, **options)
 
 
 def straying(attentions: Sequence[torch.Tensor], places: torch.Tensor, within_s: float) -> torch.Tensor:

@@ -40,8 +40,9 @@ class Stage:
     embeddings anew; they weigh ``times`` as much as words. ``warped`` is the share of windows with a stretched
     frequency axis. ``layers`` decoder layers, 0 for none; ``frozen_encoder`` leaves the encoder as it is. The loss is
     ``ctc`` times the CTC loss plus ``ce`` times the decoder's cross-entropy plus ``guided`` times the loss of
-    attention that strays. The learning rate rises over ``warmup`` steps, stays, and falls to ``final`` times its
-    height along a cosine over the last ``decay`` steps.
+    attention that strays from where a token is heard: by its share of its sentence, or with ``aligned`` by the letters
+    that the CTC head of the stages before hears. The learning rate rises over ``warmup`` steps, stays, and falls to
+    ``final`` times its height along a cosine over the last ``decay`` steps.
     """
 
     name: str

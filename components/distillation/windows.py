@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 import torch
 
-from components.core.types import SAMPLING_RATE, WINDOW_S
+from components.core.types import MAX_TOKENS, SAMPLING_RATE, WINDOW_S
 from components.distillation.degrade import coloured_noise
 from components.distillation.language import plain
 from components.distillation.tokenizer import NUM_TIMESTAMPS, TIMESTAMP_STEP_S
@@ -44,8 +44,6 @@ FEW_SHARE, FEW = 0.6, (1, 1, 1, 2, 2, 3, 4, 6, 8)
 MOST_PAUSE_S = 1.0
 """Between two utterances."""
 
-MAX_TOKENS = 448
-"""Of Whisper's decoder."""
 PROMPT = 2
 """Decoder positions that a window's prompt takes, whatever is said to have gone before it."""
 TOKENS_A_SECOND = (5.0, 9.0)
@@ -290,14 +288,14 @@ def collate(
     labels = torch.full((len(targets), width), IGNORED)
     places = torch.full((len(targets), width), torch.nan)
     for row, ((ids, heard_s), timed) in enumerate(zip(targets, timestamps, strict=True)):
-        prompt = 1 if timed else 2
+        prompt = prompt_length(timestamps=timed)
         inputs[row, : len(ids) - 1] = torch.tensor(ids[:-1])
         labels[row, prompt - 1 : len(ids) - 1] = torch.tensor(ids[prompt:])
         places[row, : len(ids) - 1] = torch.tensor(heard_s[1:])
     positions = torch.arange(width)
     positions[PROMPT:] += min(skipped, MAX_TOKENS - width)
     texts = tuple(window.text for window in windows)
-    characters = [[ALPHABET.index(c) + 1 for c in plain(text)] for text in texts]
+    characters = [spelled(text) for text in texts]
     return Batch(
         features,
         inputs,
@@ -309,6 +307,16 @@ def collate(
         positions[None],
         offset,
     )
+
+
+def spelled(text: str) -> list[int]:
+    """A text as the CTC head spells it: indices of its letters and spaces."""
+    return [ALPHABET.index(letter) + 1 for letter in plain(text)]
+
+
+def prompt_length(*, timestamps: bool) -> int:
+    """How many tokens of ``target_tokens`` are given to a model rather than written by it."""
+    return 1 if timestamps else 2
 
 
 def log_mel(clips: Sequence[np.ndarray], extractor: WhisperFeatureExtractor) -> torch.Tensor:

@@ -26,7 +26,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from components.core.errors import CheckpointError
 from components.distillation.labels import draw_window, features_of, pseudo_label
-from components.distillation.teacher import decode, encode
+from components.distillation.teacher import decode, encode, keep_layers
 from components.distillation.training import Stage, attend_fast, run_stage, stays_with, training_device
 from components.distillation.windows import IGNORED
 
@@ -72,28 +72,16 @@ def load_teacher(checkpoint: str) -> tuple[WhisperForConditionalGeneration, Whis
         raise CheckpointError(f"{checkpoint} cannot be loaded as a Whisper teacher.") from error
 
 
-def chosen_layers(teacher_layers: int, student_layers: int) -> list[int]:
-    """Which decoder layers the student keeps: evenly spaced, the first and the last among them.
+def shrink(
+    teacher: WhisperForConditionalGeneration, student_layers: int = STUDENT_LAYERS
+) -> WhisperForConditionalGeneration:
+    """A student that is the teacher with evenly spaced decoder layers only; its encoder and embeddings are copies.
 
     Raises:
         ValueError: the student would have more layers than the teacher, or fewer than two.
     """
-    if not 2 <= student_layers <= teacher_layers:
-        raise ValueError(f"A student has 2 to {teacher_layers} decoder layers, not {student_layers}.")
-    return [round(k * (teacher_layers - 1) / (student_layers - 1)) for k in range(student_layers)]
-
-
-def shrink(
-    teacher: WhisperForConditionalGeneration, student_layers: int = STUDENT_LAYERS
-) -> WhisperForConditionalGeneration:
-    """A student that is the teacher with the chosen decoder layers only; its encoder and embeddings are copies."""
     student = copy.deepcopy(teacher)
-    layers = student.model.decoder.layers
-    kept = nn.ModuleList([layers[k] for k in chosen_layers(len(layers), student_layers)])
-    student.model.decoder.layers = kept
-    for index, layer in enumerate(student.model.decoder.layers):
-        layer.self_attn.layer_idx = layer.encoder_attn.layer_idx = index
-    student.config.decoder_layers = student_layers
+    keep_layers(student, student_layers)
     student.generation_config.alignment_heads = None
     return student
 

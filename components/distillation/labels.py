@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from components.core.scoring import word_errors
 from components.distillation.teacher import decode
-from components.distillation.windows import full_window, prompt_length, target_tokens
+from components.distillation.windows import even_window, prompt_length, target_tokens
 from components.engines.decoding import TokenRules
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from components.distillation.windows import Utterance, Window
 
-LABELLED_FEW_SHARE = 0.9
-"""Windows with a few sentences among those to label: of full ones a small teacher gets too few within the threshold."""
+LABELLED_MOST = 10
+"""Utterances in a window to label: of full ones a small teacher gets too few within the threshold."""
 LABELLED_TOGETHER = 8
 """Batches whose windows are sorted by length before the teacher labels them."""
 DRAFTS = 3
@@ -39,7 +39,7 @@ DRAFTS = 3
 
 def draw_window(utterances: Sequence[Utterance], seed: int, index: int) -> Window:
     """The training window of an index; the same for labelling and for training."""
-    return full_window(utterances, random.Random(f"distil-{seed}-{index}"), LABELLED_FEW_SHARE)
+    return even_window(utterances, random.Random(f"distil-{seed}-{index}"), LABELLED_MOST)
 
 
 def features_of(windows: Sequence[Window], processor: WhisperProcessor, dtype: torch.dtype) -> torch.Tensor:

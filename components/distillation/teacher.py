@@ -14,10 +14,15 @@
 9. *guide*: the same, and every decoder layer is told where each token is heard. Without that, only the last layer
    listened there (62 % of its attention within half a second, the others 10 to 40), and later sentences were guessed.
 10. *hear*: the encoder alone once more, with all voices; then *hold*: on longer windows, which it unlearns meanwhile.
-11. *far*: short windows stand not at the start of a window only but at any of the decoder's positions too, which long
-    windows alone reach, and those are dear. The encoder stays as it is.
-12. *full*: longer ones again, and attention is held to where each letter was heard: within half a second of a word are
-    its neighbours, too.
+11. *shrink*: of the decoder the first and the last layer again, on the encoder as it now is, which stays so. What two
+    layers cannot do no student of two layers will, and a step of theirs takes a quarter of the time. Attention is
+    held to where each letter was heard, since within half a second of a word are its neighbours, too. Short windows
+    stand at any of the decoder's positions, which only long windows would reach else, and those are dear.
+12. *reread*: what costs most then is the encoder, which no longer changes. 30 s windows are encoded once and read many
+    times: eight times as many hours of speech a minute, until the rate has fallen to nothing.
+13. *even*: windows of any number of sentences, with timestamps or without. Of the full ones, which end in a cut, only
+    timestamps had been asked before, and without them the decoder lost its place after the fifth sentence.
+14. *regrow*: identity layers between the two again, and all train.
 
 Whisper's encoder positions are fixed sinusoids; *listen* places its short windows at random offsets among the 1,500, so
 that every position is trained from the start. *read* does not: a decoder finds where to attend far sooner where
@@ -35,12 +40,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy, ctc_loss, log_softmax
 
 from components.distillation.alignment import align
+from components.distillation.encoded import EncodedBatches
 from components.distillation.tokenizer import NUM_TIMESTAMPS, TIMESTAMP_STEP_S
 from components.distillation.training import MasterAdamW, Stage, attend_fast, run_stage, steps_done, training_device
 from components.distillation.windows import ALPHABET, IGNORED, Batch, Batches, load_utterances
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
@@ -76,18 +82,23 @@ _FILL = replace(_LONGER, name="fill", steps=2000, size=8, most=6, learning_rate=
 _LISTEN = Stage(
     "listen", 3000, size=16, most=1, layers=0, ctc=1.0, ce=0.0, learning_rate=1.5e-3, warmup=200, shifted=1.0
 )
-_FAR = replace(
-    _FILL,
-    name="far",
-    most=3,
+_SHRINK = replace(
+    _LONGER,
+    name="shrink",
+    steps=1400,
+    layers=2,
     ctc=0.0,
-    shifted=0.7,
+    learning_rate=1e-3,
+    warmup=100,
+    full=0.28,
+    shifted=0.6,
     continued=True,
-    frozen_encoder=True,
-    learning_rate=4e-4,
-    decay=1600,
     guided=0.5,
+    aligned=True,
+    frozen_encoder=True,
 )
+_REREAD = replace(_SHRINK, name="reread", steps=4500, most=0, decay=3500, encoded=5000)
+_EVEN = replace(_REREAD, name="even", steps=2200, most=10, learning_rate=6e-4, warmup=50, decay=2000, encoded=3500)
 STAGES = (
     _LISTEN,
     Stage("read", 2600, size=16, most=1, layers=2, ctc=0.5, ce=1.0, learning_rate=1e-3),
@@ -101,8 +112,12 @@ STAGES = (
     replace(_FILL, name="guide", steps=800, learning_rate=5e-4, decay=0, full=0.24, guided=0.3),
     replace(_LISTEN, name="hear", steps=2400, size=32, learning_rate=1e-3, warped=0.5),
     replace(_LISTEN, name="hold", steps=1700, size=12, most=5, learning_rate=8e-4, decay=1700, full=0.5, warped=0.5),
-    _FAR,
-    replace(_FAR, name="full", steps=3000, most=6, shifted=0.4, decay=2000, aligned=True),
+    _SHRINK,
+    _REREAD,
+    _EVEN,
+    replace(
+        _EVEN, name="regrow", steps=400, size=4, layers=DECODER_LAYERS, learning_rate=3e-4, decay=350, encoded=1200
+    ),
 )
 
 
@@ -143,7 +158,7 @@ class Listener(nn.Module):
 
     def losses(self, batch: Batch, stage: Stage) -> dict[str, torch.Tensor]:
         """The stage's losses on a batch, by name; ``"loss"`` is their weighted sum."""
-        hidden = self.listen(batch.features, batch.offset)
+        hidden = batch.features if batch.encoded else self.listen(batch.features, batch.offset)
         losses = {}
         if stage.ctc:
             log_probs = log_softmax(self.spell(hidden).float(), -1).transpose(0, 1)
@@ -228,10 +243,7 @@ def grow(model: WhisperForConditionalGeneration, decoder_layers: int) -> None:
             nn.init.zeros_(out.weight)
             nn.init.zeros_(out.bias)
         new.append(layer)
-    model.model.decoder.layers = nn.ModuleList([old[0], *new, *old[1:]])
-    model.config.decoder_layers = decoder_layers
-    for index, layer in enumerate(model.model.decoder.layers):
-        layer.self_attn.layer_idx = layer.encoder_attn.layer_idx = index
+    _set_layers(model, [old[0], *new, *old[1:]])
 
 
 @torch.no_grad()
@@ -287,20 +299,48 @@ def train_teacher(
     for stage in stages:
         _begin(stage, listener, tokenizer, seed)
         state_path = output / f"{stage.name}.pt"
+        undone = steps_done(state_path) < stage.steps
         said = utterances
-        if stage.aligned and steps_done(state_path) < stage.steps:
+        if stage.aligned and undone:
             said = align(lambda features: listener.spell(listener.listen(features)), utterances, extractor)
-        batches = Batches(said, tokenizer, extractor, seed=f"{seed}-{stage.name}", stage=stage)
+        stage_seed = f"{seed}-{stage.name}"
+        draw: Callable[[int], Batch]
+        if stage.encoded and undone:
+            draw = EncodedBatches(said, tokenizer, extractor, seed=stage_seed, stage=stage, listen=listener.listen)
+        else:
+            draw = Batches(said, tokenizer, extractor, seed=stage_seed, stage=stage)
 
-        def loss_of(step: int, stage: Stage = stage, batches: Batches = batches) -> dict[str, torch.Tensor]:
-            return listener.losses(batches(step).to(device), stage)
+        def loss_of(step: int, stage: Stage = stage, draw: Callable[[int], Batch] = draw) -> dict[str, torch.Tensor]:
+            return listener.losses(draw(step).to(device), stage)
 
         run_stage(stage, listener, loss_of, state_path)
     return listener
 
 
+def keep_layers(model: WhisperForConditionalGeneration, decoder_layers: int) -> None:
+    """Leave a decoder some of its layers, in place: evenly spaced, the first and the last among them.
+
+    Raises:
+        ValueError: it has fewer, or fewer than two are wanted.
+    """
+    layers = model.model.decoder.layers
+    if not 2 <= decoder_layers <= len(layers):
+        raise ValueError(f"Of {len(layers)} decoder layers 2 to {len(layers)} can be kept, not {decoder_layers}.")
+    kept = [round(k * (len(layers) - 1) / (decoder_layers - 1)) for k in range(decoder_layers)]
+    _set_layers(model, [layers[k] for k in kept])
+
+
+def _set_layers(model: WhisperForConditionalGeneration, layers: Sequence[nn.Module]) -> None:
+    model.model.decoder.layers = nn.ModuleList(layers)
+    model.config.decoder_layers = len(layers)
+    for index, layer in enumerate(model.model.decoder.layers):
+        layer.self_attn.layer_idx = layer.encoder_attn.layer_idx = index
+
+
 def _begin(stage: Stage, listener: Listener, tokenizer: WhisperTokenizer, seed: int) -> None:
     """Give a listener the shape that a stage trains, and let only that train."""
+    if 0 < stage.layers < len(listener.model.model.decoder.layers):
+        keep_layers(listener.model, stage.layers)
     if stage.layers > len(listener.model.model.decoder.layers):
         torch.manual_seed(seed)
         grow(listener.model, stage.layers)

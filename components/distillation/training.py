@@ -41,8 +41,10 @@ class Stage:
     frequency axis. ``layers`` decoder layers, 0 for none; ``frozen_encoder`` leaves the encoder as it is. The loss is
     ``ctc`` times the CTC loss plus ``ce`` times the decoder's cross-entropy plus ``guided`` times the loss of
     attention that strays from where a token is heard: by its share of its sentence, or with ``aligned`` by the letters
-    that the CTC head of the stages before hears. The learning rate rises over ``warmup`` steps, stays, and falls to
-    ``final`` times its height along a cosine over the last ``decay`` steps.
+    that the CTC head of the stages before hears. With ``encoded``, all batches are of ``size`` 30 s windows,
+    out of so many that are drawn and encoded once, evenly up to ``most`` utterances unless that is 0; the encoder must
+    be frozen. The learning rate rises over ``warmup`` steps, stays, and falls to ``final`` times its height along a
+    cosine over the last ``decay`` steps.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Stage:
     continued: bool = False
     frozen_encoder: bool = False
     aligned: bool = False
+    encoded: int = 0
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import torch
 
 from components.distillation import corpus, distill, language, voices
 from components.distillation.alignment import align, letter_frames
+from components.distillation.encoded import EncodedBatches
 from components.distillation.examples import texts
 from components.distillation.export import export
 from components.distillation.teacher import (
@@ -41,6 +43,7 @@ from components.distillation.windows import (
     full_window,
     load_utterances,
     target_tokens,
+    window_features,
 )
 
 if TYPE_CHECKING:
@@ -244,9 +247,9 @@ def test_the_whole_recipe_in_small(manifest, tokenizer, tmp_path):
         Stage("read", 6, layers=2, ctc=0.3, ce=1.0, **short),
         Stage("grow", 2, layers=4, ctc=0.3, ce=1.0, **short),
         Stage(
-            "far",
+            "shrink",
             3,
-            layers=4,
+            layers=3,
             ctc=0.0,
             ce=1.0,
             guided=0.5,
@@ -257,12 +260,15 @@ def test_the_whole_recipe_in_small(manifest, tokenizer, tmp_path):
             aligned=True,
             **short,
         ),
+        Stage("reread", 3, layers=3, ctc=0.0, ce=1.0, guided=0.5, frozen_encoder=True, timed=True, encoded=6, **short),
     )
-    heard = train_teacher([manifest], tokenizer, tmp_path / "teacher", stages=stages[:-1]).model.get_encoder()
+    heard = train_teacher([manifest], tokenizer, tmp_path / "teacher", stages=stages[:3]).model.get_encoder()
     listener = train_teacher([manifest], tokenizer, tmp_path / "teacher", stages=stages)
+    assert len(listener.model.model.decoder.layers) == 3
     for before, after in zip(heard.parameters(), listener.model.get_encoder().parameters(), strict=True):
         assert torch.equal(before, after)
-    assert {"ce", "guided"} <= json.loads((tmp_path / "teacher" / "far.log.jsonl").read_text().splitlines()[-1]).keys()
+    last = json.loads((tmp_path / "teacher" / "shrink.log.jsonl").read_text().splitlines()[-1])
+    assert {"ce", "guided"} <= last.keys()
     kept = trained_teacher(tmp_path / "teacher", tokenizer)
     for saved, ours in zip(kept.parameters(), listener.model.parameters(), strict=True):
         assert torch.equal(saved.to(ours.dtype), ours)
@@ -287,7 +293,7 @@ def test_the_whole_recipe_in_small(manifest, tokenizer, tmp_path):
         distill.distil(teacher, processor, utterances, tmp_path / "student", seed=2, count=4, stage=stage)
     with pytest.raises(FileExistsError, match="a stage read of other settings"):
         train_teacher([manifest], tokenizer, tmp_path / "teacher", stages=with_steps(stages, {"read": 7}))
-    with pytest.raises(ValueError, match="Choose from: listen, read, grow, far"):
+    with pytest.raises(ValueError, match="Choose from: listen, read, grow, shrink, reread"):
         with_steps(stages, {"raed": 7})
     started = distill.shrink(teacher)
     moved = [not torch.equal(a, b) for a, b in zip(student.parameters(), started.parameters(), strict=True)]
@@ -304,14 +310,14 @@ def test_a_student_starts_as_the_chosen_layers_of_its_teacher(tokenizer):
     model = new_listener(tokenizer, seed=1).model.float()
     grow(model, 7)
     student = distill.shrink(model, 3)
-    assert distill.chosen_layers(32, 2) == [0, 31]
-    assert distill.chosen_layers(7, 3) == [0, 3, 6]
+    assert student.config.decoder_layers == 3
     for ours, k in zip(student.model.decoder.layers, (0, 3, 6), strict=True):
         theirs = model.model.decoder.layers[k].state_dict()
         assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.state_dict().items())
     assert len(model.model.decoder.layers) == 7
+    assert not torch.equal(student.model.decoder.layers[2].fc1.weight, model.model.decoder.layers[5].fc1.weight)
     with pytest.raises(ValueError, match="2 to 7"):
-        distill.chosen_layers(7, 8)
+        distill.shrink(model, 8)
 
 
 def test_resumed_training_gives_the_same_weights(tokenizer, tmp_path):
@@ -342,12 +348,39 @@ def test_resumed_training_gives_the_same_weights(tokenizer, tmp_path):
 
 def test_labels_ignore_prompt_and_padding(tokenizer, extractor):
     windows = [Window(np.zeros(16000, np.float32), (Segment(0.1, 0.9, text),)) for text in ("It was sunny.", "No.")]
-    batch = collate(windows, [True, False], tokenizer, extractor, random.Random(0))
+    batch = collate(windows, window_features(windows, extractor, random.Random(0)), [True, False], tokenizer)
     assert batch.labels[0, 0] != IGNORED  # a timestamp is written, not given
     assert batch.labels[1, 0] == IGNORED  # <|notimestamps|> is given
     assert batch.labels[1, -1] == IGNORED
     kept = batch.labels[1][batch.labels[1] != IGNORED]
     assert tokenizer.decode(kept, skip_special_tokens=True) == " No."
+
+
+def test_encoded_windows_are_each_seen_once_an_epoch_and_heard_as_by_the_encoder(tokenizer, extractor):
+    tone = (1000 * np.sin(np.arange(16000) / 20)).astype(np.int16)
+    words = "one two three four five six".split()
+    utterances = [Utterance(tone[: 8000 + 999 * k], (Segment(0.1, 0.5, word),)) for k, word in enumerate(words)]
+    listener = new_listener(tokenizer, seed=1)
+    stage = Stage("s", 9, size=2, most=1, layers=2, ctc=0, ce=1, learning_rate=1e-3, frozen_encoder=True, encoded=6)
+    heard = []
+
+    def listen(features: torch.Tensor) -> torch.Tensor:
+        heard.extend(features)
+        return listener.listen(features)
+
+    batches = EncodedBatches(utterances, tokenizer, extractor, seed="s", stage=stage, listen=listen)
+    assert len(heard) == 6
+    for first in (0, 3):
+        epoch = [batches(first + k) for k in range(3)]
+        assert Counter(text for batch in epoch for text in batch.texts) == Counter(w.text for w in batches.windows)
+    batch = batches(1)
+    assert torch.equal(batch.labels, batches(1).labels)
+    assert batch.encoded
+    with torch.no_grad():
+        whole = listener.listen(torch.stack(heard))
+    places = [k for k, window in enumerate(batches.windows) for text in batch.texts if window.text == text]
+    assert all(any(torch.allclose(row, whole[k], atol=0.05) for k in places) for row in batch.features)
+    assert torch.isfinite(listener.losses(batch, stage)["ce"])
 
 
 def test_help_imports_nothing_heavy():

@@ -116,7 +116,17 @@ STAGES = (
     _REREAD,
     _EVEN,
     replace(
-        _EVEN, name="regrow", steps=400, size=4, layers=DECODER_LAYERS, learning_rate=3e-4, decay=350, encoded=1200
+        _EVEN,
+        name="regrow",
+        steps=300,
+        size=8,
+        layers=DECODER_LAYERS,
+        learning_rate=1.5e-4,
+        warmup=100,
+        decay=200,
+        guided=0.0,
+        aligned=False,
+        encoded=1200,
     ),
 )
 

@@ -1,6 +1,7 @@
 """Batches of 30 s windows that a frozen encoder has heard once, so that a step costs the decoder alone.
 
-Encoding is most of a step of a decoder of two layers: without it, a step of 16 windows takes no longer than one of two.
+Encoding is most of a step of a decoder of two layers: on two cores, 4 windows took 0.45 s with it and 16 took 0.34 s
+without.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from components.distillation.windows import (
     Batch,
     Window,
     collate,
+    drawn_timestamps,
     even_window,
     full_window,
     window_features,
@@ -34,7 +36,9 @@ AT_ONCE = 8
 
 
 class EncodedBatches:
-    """As ``Batches``, of ``stage.encoded`` windows drawn and encoded beforehand, each seen once an epoch.
+    """As ``Batches``, of ``stage.encoded`` windows drawn and encoded beforehand.
+
+    Each is seen once an epoch, but for less than a batch of them.
 
     ``listen``: features ``(B, n_mels, frames)`` to encoder states ``(B, frames / 2, d_model)``. They stay in memory:
     a window of 1,500 bfloat16 states of width 192 takes 0.6 MB.
@@ -68,10 +72,10 @@ class EncodedBatches:
 
     def __call__(self, step: int) -> Batch:
         rng = random.Random(f"{self.seed}-{step}")
-        a_epoch = max(len(self.windows) // self.stage.size, 1)
-        chosen = self._batches(step // a_epoch)[step % a_epoch]
+        batches_an_epoch = max(len(self.windows) // self.stage.size, 1)
+        chosen = self._batches(step // batches_an_epoch)[step % batches_an_epoch]
         windows = [self.windows[k] for k in chosen]
-        timestamps = [window.cut_s is not None or (self.stage.timed and rng.random() < 0.5) for window in windows]
+        timestamps = drawn_timestamps(windows, self.stage, rng)
         hidden = torch.stack([self.hidden[k] for k in chosen])
         return collate(windows, hidden, timestamps, self.tokenizer, encoded=True)
 

@@ -19,7 +19,7 @@
     held to where each letter was heard, since within half a second of a word are its neighbours, too. Short windows
     stand at any of the decoder's positions, which only long windows would reach else, and those are dear.
 12. *reread*: what costs most then is the encoder, which no longer changes. 30 s windows are encoded once and read many
-    times: eight times as many hours of speech a minute, until the rate has fallen to nothing.
+    times: five times as many hours of speech a minute, until the rate has fallen to nothing.
 13. *even*: windows of any number of sentences, with timestamps or without. Of the full ones, which end in a cut, only
     timestamps had been asked before, and without them the decoder lost its place after the fifth sentence.
 14. *regrow*: identity layers between the two again, and all train.

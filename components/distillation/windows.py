@@ -248,7 +248,7 @@ class Batches:
                 longest = max(len(window.samples) for window in windows) / SAMPLING_RATE
                 offset = rng.randint(0, max(0, int((WINDOW_S - longest) / TIMESTAMP_STEP_S) - 1))
                 skipped = int(offset * TIMESTAMP_STEP_S * rng.uniform(*TOKENS_A_SECOND)) if stage.continued else 0
-        timestamps = [window.cut_s is not None or (stage.timed and rng.random() < 0.5) for window in windows]
+        timestamps = drawn_timestamps(windows, stage, rng)
         features = window_features(windows, self.extractor, rng, stage.warped)
         return collate(windows, features, timestamps, self.tokenizer, offset=offset, skipped=skipped)
 
@@ -263,6 +263,11 @@ class Batches:
             rng.shuffle(batches)
             self._pool = (pool, batches)
         return self._pool[1][step % SORTED_BATCHES]
+
+
+def drawn_timestamps(windows: Sequence[Window], stage: Stage, rng: random.Random) -> list[bool]:
+    """Which windows are written with timestamps: all that end in a cut, and half of the rest in a timed stage."""
+    return [window.cut_s is not None or (stage.timed and rng.random() < 0.5) for window in windows]
 
 
 def window_features(

@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 missing=()
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
 for tool in espeak-ng flite npm; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+[ -d /usr/share/festival/voices/english/ked_diphone ] || missing+=(festival festvox-kdlpc16k)
 if ((${#missing[@]})) && command -v apt-get >/dev/null; then
   sudo=$([ "$(id -u)" = 0 ] || echo "sudo -n")
   { $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "${missing[@]}"; } >/dev/null 2>&1 ||

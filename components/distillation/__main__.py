@@ -20,7 +20,8 @@ def corpus(args: argparse.Namespace) -> None:
     from components.distillation.corpus import make_corpus
     from components.distillation.examples import texts
 
-    print(make_corpus(args.split, seed=args.seed, count=args.count, output=args.output, kept_out=texts()))
+    settings = {"seed": args.seed, "count": args.count, "most": args.most}
+    print(make_corpus(args.split, **settings, output=args.output, kept_out=texts()))
 
 
 def examples(args: argparse.Namespace) -> None:
@@ -89,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--split", choices=("train", "dev", "test", "open"), required=True)
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--count", type=int, default=100, help="clips")
+    command.add_argument("--most", type=int, default=1, help="sentences a clip of train or open, at most")
     command.add_argument("--output", type=Path, required=True)
     command.set_defaults(run=corpus)
 

@@ -1,7 +1,7 @@
 """Make a corpus: sentences of the declared language, spoken, degraded, written as clips with a manifest.
 
-A clip holds one to three sentences whose start and end are known. Everything follows from the split and the seed,
-clip by clip, so an interrupted corpus goes on where it stopped and comes out the same.
+A clip holds a few sentences of one voice, whose start and end are known. Everything follows from the split and the
+seed, clip by clip, so an interrupted corpus goes on where it stopped and comes out the same.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from components.distillation.language import Split
 
 SENTENCES_A_CLIP = (1, 1, 1, 2, 3)
+"""Of development and test."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,30 @@ class Spoken:
 
 
 def make_corpus(
-    split: Split, *, seed: int, count: int, output: Path, kept_out: Iterable[str] = (), workers: int = 2
+    split: Split,
+    *,
+    seed: int,
+    count: int,
+    output: Path,
+    most: int = 1,
+    kept_out: Iterable[str] = (),
+    workers: int = 2,
 ) -> Path:
     """Write ``count`` clips (FLAC, 16 kHz, 16 bit) and ``manifest.jsonl``, one line a clip; return the manifest.
+
+    A clip for training or of open text holds up to ``most`` sentences, each number as often. Where every sentence has
+    another voice, a decoder learns to find its place by the voice: one trained so wrote three sentences of one voice
+    with 2 % word errors, and eight with 18.
 
     Raises:
         FileExistsError: the folder holds a corpus of other settings.
     """
     output.mkdir(parents=True, exist_ok=True)
-    stays_with(output / "corpus.json", {"split": split, "seed": seed, "count": count})
+    stays_with(output / "corpus.json", {"split": split, "seed": seed, "count": count, "most": most})
 
     rng = random.Random(f"{split}-{seed}")
-    sizes = [rng.choice(SENTENCES_A_CLIP) if split in {"dev", "test"} else 1 for _ in range(count)]
+    sizes_drawn = SENTENCES_A_CLIP if split in {"dev", "test"} else range(1, most + 1)
+    sizes = [rng.choice(sizes_drawn) if len(sizes_drawn) > 1 else 1 for _ in range(count)]
     texts = iter(sentences(split, rng, sum(sizes), kept_out))
     clips = [(f"{split}-{seed}-{k:06d}", [next(texts) for _ in range(size)]) for k, size in enumerate(sizes)]
 

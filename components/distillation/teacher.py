@@ -99,6 +99,19 @@ _SHRINK = replace(
 )
 _REREAD = replace(_SHRINK, name="reread", steps=4500, most=0, decay=3500, encoded=5000)
 _EVEN = replace(_REREAD, name="even", steps=2200, most=10, learning_rate=6e-4, warmup=50, decay=2000, encoded=3500)
+_JOIN = replace(
+    _SHRINK,
+    name="join",
+    steps=3600,
+    size=8,
+    most=6,
+    ctc=0.3,
+    learning_rate=6e-4,
+    decay=2400,
+    full=0.8,
+    shifted=0.4,
+    frozen_encoder=False,
+)
 STAGES = (
     _LISTEN,
     Stage("read", 2600, size=16, most=1, layers=2, ctc=0.5, ce=1.0, learning_rate=1e-3),
@@ -115,6 +128,8 @@ STAGES = (
     _SHRINK,
     _REREAD,
     _EVEN,
+    _JOIN,
+    replace(_EVEN, name="steady"),
     replace(
         _EVEN,
         name="regrow",

@@ -33,7 +33,7 @@ def training_device() -> torch.device:
 class Stage:
     """One leg of a training: its length, its windows, its losses and its learning rate.
 
-    ``size`` short windows a batch of at most ``most`` utterances each. ``full`` is the share of batches of 30 s
+    ``size`` short windows a batch of at most ``most`` sentences each. ``full`` is the share of batches of 30 s
     windows, a quarter as many, that the stage ends with; it rises from 0. ``shifted`` is the share of short batches
     that stand at a random offset among the encoder's positions, and with ``continued`` at about the decoder's
     positions that belong to it; ``timed`` asks for timestamps in half of the windows, and ``fresh_times`` starts their
@@ -42,7 +42,7 @@ class Stage:
     ``ctc`` times the CTC loss plus ``ce`` times the decoder's cross-entropy plus ``guided`` times the loss of
     attention that strays from where a token is heard: by its share of its sentence, or with ``aligned`` by the letters
     that the CTC head of the stages before hears. With ``encoded``, all batches are of ``size`` 30 s windows,
-    out of so many that are drawn and encoded once, evenly up to ``most`` utterances unless that is 0; the encoder must
+    out of so many that are drawn and encoded once, evenly up to ``most`` sentences unless that is 0; the encoder must
     be frozen. The learning rate rises over ``warmup`` steps, stays, and falls to ``final`` times its height along a
     cosine over the last ``decay`` steps.
     """

@@ -1,16 +1,18 @@
 """The synthesizers and their voices, each in one split only; text in, 16 kHz speech out.
 
 espeak-ng is a formant synthesizer whose variants change the speaker; flite brings diphone (kal) and
-statistical voices (awb, rms, slt). Both are Debian packages. Each voice is read at settings drawn anew. Training also
-hears variants of espeak-ng drawn at random: there are too few speakers to stand for one that was never heard.
+statistical voices (awb, rms, slt), festival another diphone voice (ked). All are Debian packages. Each voice is read at
+settings drawn anew. Training also hears variants of espeak-ng drawn at random: there are too few speakers to stand for
+one that was never heard.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import subprocess
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -42,8 +44,11 @@ VARIANTS: dict[Split, tuple[str, ...]] = {
 }
 FLITE: dict[Split, tuple[str, ...]] = {"train": ("slt", "awb", "kal16", "kal"), "dev": (), "test": ("rms",)}
 VARIANTS["open"], FLITE["open"] = VARIANTS["test"], FLITE["test"]
+FESTIVAL = "ked"
+"""In training, drawn as often as each of flite's."""
 FLITE_SHARE: dict[Split, float] = {"train": 0.5, "dev": 0.0, "test": 0.3, "open": 0.3}
-"""Of a split's clips; much in training, where three speakers have to stand for a fourth that it does not hear."""
+"""Of a split's clips, of training with festival's; much there, where four speakers have to stand for a fifth that it
+does not hear."""
 DRAWN_SHARE = 0.6
 """Of espeak-ng's clips in training: how many are spoken by a variant drawn at random."""
 
@@ -52,8 +57,8 @@ DRAWN_SHARE = 0.6
 class Voice:
     """A synthesizer's voice at one setting. ``speed`` multiplies the rate; ``pitch`` is 0 to 99, 50 the voice's own.
 
-    flite takes pitches beyond both. ``stretch`` resamples the result: above 1 is a shorter vocal tract and faster
-    speech. ``variant``: the lines of an espeak-ng variant that was drawn rather than named.
+    flite and festival take pitches beyond both. ``stretch`` resamples the result: above 1 is a shorter vocal tract and
+    faster speech. ``variant``: the lines of an espeak-ng variant that was drawn rather than named.
     """
 
     synthesizer: str
@@ -79,7 +84,9 @@ def _draw_training_voice(rng: random.Random) -> Voice:
     stretch = round(rng.uniform(0.76, 1.3), 3) if rng.random() < 0.8 else 1.0
     speed = round(rng.uniform(0.8, 1.25) / stretch, 3)
     if rng.random() < FLITE_SHARE["train"]:
-        return Voice("flite", rng.choice(FLITE["train"]), speed, rng.randint(-80, 180), stretch)
+        name = rng.choice((*FLITE["train"], FESTIVAL))
+        synthesizer = "festival" if name == FESTIVAL else "flite"
+        return Voice(synthesizer, name, speed, rng.randint(-80, 180), stretch)
     pitch, accent = rng.randint(5, 95), rng.choice(ACCENTS)
     if rng.random() < DRAWN_SHARE:
         variant = _draw_variant(rng)
@@ -127,9 +134,10 @@ def speak(text: str, voice: Voice) -> np.ndarray:
         RuntimeError: the synthesizer is not installed, failed, or had nothing to say.
     """
     if shutil.which(voice.synthesizer) is None:
-        raise RuntimeError(f"{voice.synthesizer} is not installed; on Debian: apt-get install espeak-ng flite.")
+        packages = "espeak-ng flite festival festvox-kdlpc16k"
+        raise RuntimeError(f"{voice.synthesizer} is not installed; on Debian: apt-get install {packages}.")
     try:
-        with _espeak(text, voice) if voice.synthesizer == "espeak-ng" else nullcontext(_flite(text, voice)) as command:
+        with _COMMANDS[voice.synthesizer](text, voice) as command:
             wav = subprocess.run(command, check=True, capture_output=True).stdout
     except subprocess.CalledProcessError as error:
         raise RuntimeError(f"{voice.synthesizer} failed: {error.stderr.decode(errors='replace').strip()}") from error
@@ -163,11 +171,30 @@ def _espeak_data() -> list[Path]:
     return [part for part in parts if part.name in {"en_dict", "lang"} or part.name.startswith(("phon", "intonations"))]
 
 
-def _flite(text: str, voice: Voice) -> list[str]:
-    mean_f0 = {"slt": 180, "awb": 130, "rms": 105, "kal": 105, "kal16": 105}[voice.name]
-    f0 = mean_f0 * (0.8 + 0.4 * voice.pitch / 99)
-    settings = ["--setf", f"duration_stretch={1 / voice.speed:.3f}", "--setf", f"int_f0_target_mean={f0:.1f}"]
-    return ["flite", "-voice", voice.name, *settings, "-t", text, "-o", "/dev/stdout"]
+@contextmanager
+def _flite(text: str, voice: Voice) -> Iterator[list[str]]:
+    stretch = f"duration_stretch={1 / voice.speed:.3f}"
+    yield ["flite", "-voice", voice.name, "--setf", stretch, "--setf", f"int_f0_target_mean={_f0(voice):.1f}",
+           "-t", text, "-o", "/dev/stdout"]  # fmt: skip
+
+
+@contextmanager
+def _festival(text: str, voice: Voice) -> Iterator[list[str]]:
+    """The deviations of the pitch, and what the voice's model of it was fitted to, are the voice's own."""
+    spread = "(target_f0_std 14) (model_f0_mean 170) (model_f0_std 34)"
+    pitch = f"(set! int_lr_params '((target_f0_mean {_f0(voice):.1f}) {spread}))"
+    stretch = f"(Parameter.set 'Duration_Stretch {1 / voice.speed:.3f})"
+    spoken = f'(utt.save.wave (SynthText {json.dumps(text)}) "-" \'riff)'
+    yield ["festival", "--batch", f"(voice_{voice.name}_diphone)", pitch, stretch, spoken]
+
+
+_COMMANDS = {"espeak-ng": _espeak, "flite": _flite, "festival": _festival}
+
+
+def _f0(voice: Voice) -> float:
+    """The mean pitch asked for, in hertz."""
+    mean_f0 = {"slt": 180, "awb": 130, "rms": 105, "kal": 105, "kal16": 105, "ked": 105}[voice.name]
+    return mean_f0 * (0.8 + 0.4 * voice.pitch / 99)
 
 
 def _trimmed(samples: np.ndarray) -> np.ndarray:

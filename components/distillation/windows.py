@@ -6,6 +6,7 @@ Everything drawn for a batch follows from the seed and the step, so a resumed tr
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -39,13 +40,13 @@ ZEROS_SHARE = 0.25
 """Of the padded windows: how many are padded as Transformers pads the last window of long audio."""
 
 FEW_SHARE, FEW = 0.6, (1, 1, 1, 2, 2, 3, 4, 6, 8)
-"""Most clips are short: how many full windows hold a few utterances and silence, and how many those are."""
+"""Most clips are short: how many full windows hold a few sentences and silence, and how many those are."""
 
 EVEN_FEW_SHARE = 0.9
-"""The same share where each number of utterances is drawn as often."""
+"""The same share where each number of sentences is drawn as often."""
 
 MOST_PAUSE_S = 1.0
-"""Between two utterances."""
+"""Between two utterances: clips, or parts of them."""
 
 PROMPT = 2
 """Decoder positions that a window's prompt takes, whatever is said to have gone before it."""
@@ -85,10 +86,19 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Utterance:
-    """int16 ``(n,)`` at 16 kHz, and what is said in it."""
+    """int16 ``(n,)`` at 16 kHz, and what is said in it, by one voice."""
 
     samples: np.ndarray
     segments: tuple[Segment, ...]
+
+    def part(self, first: int, last: int) -> Utterance:
+        """Its segments from ``first`` to before ``last``, cut out in the middle of the pauses."""
+        segments, ends = self.segments, [0.0]
+        ends += [(a.end_s + b.start_s) / 2 for a, b in itertools.pairwise(segments)]
+        ends += [len(self.samples) / SAMPLING_RATE]
+        start, stop = round(ends[first] * SAMPLING_RATE), round(ends[last] * SAMPLING_RATE)
+        kept = tuple(segment.later(-start / SAMPLING_RATE) for segment in segments[first:last])
+        return Utterance(self.samples[start:stop], kept)
 
 
 @dataclass(frozen=True)
@@ -145,26 +155,46 @@ class Batch:
 
 
 def load_utterances(manifests: Sequence[Path]) -> list[Utterance]:
-    """Every clip of the manifests, held in memory as int16: 115 MB an hour."""
+    """Every clip of the manifests, held in memory as int16: 115 MB an hour.
+
+    Of a clip longer than a window, the sentences that a window holds.
+    """
     utterances = []
     for manifest in manifests:
         for line in manifest.read_text().splitlines():
             row = json.loads(line)
             samples, _ = soundfile.read(manifest.parent / row["audio"], dtype="int16")
             segments = tuple(Segment(s["start_s"], s["end_s"], s["text"]) for s in row["segments"])
-            utterances.append(Utterance(samples, segments))
+            utterance = Utterance(samples, segments)
+            held = sum(segment.end_s < WINDOW_S for segment in segments)
+            utterances.append(utterance if held == len(segments) else utterance.part(0, held))
     return utterances
 
 
+def _drawn(utterances: Sequence[Utterance], rng: random.Random, sentences: int) -> list[Utterance]:
+    """Utterances of so many sentences together; of one that has more, as many of them as are wanted."""
+    drawn = []
+    while sentences > 0:
+        utterance = rng.choice(utterances)
+        has = len(utterance.segments)
+        if has > sentences:
+            first = rng.randint(0, has - sentences)
+            utterance = utterance.part(first, first + sentences)
+        drawn.append(utterance)
+        sentences -= max(has, 1)
+    return drawn
+
+
 def short_windows(utterances: Sequence[Utterance], rng: random.Random, count: int, most: int) -> list[Window]:
-    """Windows of one to ``most`` utterances each, end to end, fewer where 30 s hold no more."""
-    return [_noisy(_joined(rng.choices(utterances, k=rng.randint(1, most)), rng, WINDOW_S), rng) for _ in range(count)]
+    """Windows of one to ``most`` sentences each, end to end, fewer where 30 s hold no more."""
+    sizes = [rng.randint(1, most) for _ in range(count)]
+    return [_noisy(_joined(_drawn(utterances, rng, size), rng, WINDOW_S), rng) for size in sizes]
 
 
 def full_window(
     utterances: Sequence[Utterance], rng: random.Random, few_share: float = FEW_SHARE, few: Sequence[int] = FEW
 ) -> Window:
-    """A 30 s window: silence or noise alone (one in 16), ``few`` utterances (``few_share``), or as many as it holds.
+    """A 30 s window: silence or noise alone (one in 16), ``few`` sentences (``few_share``), or as many as it holds.
 
     A full one ends in a sentence that is cut off, as sequential long-form decoding will meet it.
     """
@@ -175,8 +205,7 @@ def full_window(
         samples = level * 0.3 * coloured_noise(size, rng.choice((0.0, 0.5, 1.0)), noise)
         return Window(np.clip(samples, -1, 1).astype(np.float32), ())
     count = rng.choice(few) if rng.random() < few_share else 20
-    chosen = rng.choices(utterances, k=count)
-    window = _joined(chosen, rng)
+    window = _joined(_drawn(utterances, rng, count), rng)
     kept = tuple(s for s in window.segments if s.end_s < WINDOW_S - 0.1)
     cut = next((s.start_s for s in window.segments if s.end_s >= WINDOW_S - 0.1), None)
     samples = window.samples[:size]
@@ -187,7 +216,7 @@ def full_window(
 
 
 def even_window(utterances: Sequence[Utterance], rng: random.Random, most: int) -> Window:
-    """A 30 s window that holds 1 to ``most`` utterances, each number as often, but for one in ten.
+    """A 30 s window that holds 1 to ``most`` sentences, each number as often, but for one in ten.
 
     As full ones are always written with timestamps, windows of many sentences are seldom written without them
     otherwise: a teacher was at 5 % word errors with timestamps and at 15 % without.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from components.distillation import corpus, distill, language, voices
@@ -42,6 +43,7 @@ from components.distillation.windows import (
     collate,
     full_window,
     load_utterances,
+    short_windows,
     target_tokens,
     window_features,
 )
@@ -49,9 +51,8 @@ from components.distillation.windows import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-needs_synthesizers = pytest.mark.skipif(
-    not (shutil.which("espeak-ng") and shutil.which("flite")), reason="espeak-ng and flite are not installed"
-)
+missing = [tool for tool in ("espeak-ng", "flite", "festival") if not shutil.which(tool)]
+needs_synthesizers = pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} not installed")
 
 
 LISTEN = Stage("listen", 6, size=2, most=1, layers=0, ctc=1.0, ce=0.0, learning_rate=1e-3, warmup=2, decay=3)
@@ -72,7 +73,7 @@ def extractor():
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
-    return corpus.make_corpus("train", seed=3, count=24, output=folder, kept_out=texts())
+    return corpus.make_corpus("train", seed=3, count=16, most=3, output=folder, kept_out=texts())
 
 
 def test_voices_of_the_splits_are_disjoint():
@@ -108,15 +109,16 @@ def test_a_corpus_that_was_interrupted_comes_out_the_same(manifest, tmp_path):
     whole = manifest.read_text()
     rows = [json.loads(line) for line in whole.splitlines()]
     assert len({row["voice"] for row in rows}) > 5
+    assert {len(row["segments"]) for row in rows} == {1, 2, 3}
     kept = [manifest.parent / row["audio"] for row in rows[:10]]
     for path in (*kept, *(path.with_suffix(".json") for path in kept), manifest.parent / "corpus.json"):
         shutil.copy(path, tmp_path)
-    again = corpus.make_corpus("train", seed=3, count=24, output=tmp_path, kept_out=texts())
+    again = corpus.make_corpus("train", seed=3, count=16, most=3, output=tmp_path, kept_out=texts())
     assert again.read_text() == whole
     for row in rows:
         assert (tmp_path / row["audio"]).read_bytes() == (manifest.parent / row["audio"]).read_bytes()
     with pytest.raises(FileExistsError, match="other settings"):
-        corpus.make_corpus("train", seed=4, count=24, output=tmp_path)
+        corpus.make_corpus("train", seed=4, count=16, most=3, output=tmp_path)
 
 
 @needs_synthesizers
@@ -217,6 +219,27 @@ def test_full_windows_keep_whole_sentences_and_say_what_they_cut():
     assert any(not window.segments for window in windows)
     for window in windows:
         assert all(0 <= start < end <= 30 for start, end, *_ in window.segments)
+
+
+def test_windows_are_cut_from_long_clips_between_sentences(tmp_path):
+    said = [Segment(0.5 + 4 * k, 3.5 + 4 * k, f"Sentence {k}.") for k in range(9)]
+    samples = np.concatenate([np.full(4 * 16000, k, np.int16) for k in range(9)])
+    samples[: 9 * 16000 * 4 : 64000] = 99  # the start of each sentence's four seconds
+    soundfile.write(tmp_path / "clip.wav", samples, 16000)
+    row = {"audio": "clip.wav", "segments": [s._asdict() for s in said]}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(row))
+    (clip,) = load_utterances([tmp_path / "manifest.jsonl"])
+    assert clip.segments == tuple(said[:7])  # those that a window of 30 s holds
+    assert len(clip.samples) == 28 * 16000
+    part = clip.part(2, 4)
+    assert [s.text for s in part.segments] == ["Sentence 2.", "Sentence 3."]
+    assert [(s.start_s, s.end_s) for s in part.segments] == [(0.5, 3.5), (4.5, 7.5)]
+    assert np.array_equal(part.samples, samples[8 * 16000 : 16 * 16000])
+    for window in short_windows([clip], random.Random(1), 20, 3):
+        first = int(window.text.split()[1].rstrip("."))
+        expected = [f"Sentence {k}." for k in range(first, first + len(window.segments))]
+        assert [s.text for s in window.segments] == expected
+    assert {len(w.segments) for w in short_windows([clip], random.Random(1), 20, 3)} == {1, 2, 3}
 
 
 def test_encoder_on_a_full_window_is_transformers_own(tokenizer):

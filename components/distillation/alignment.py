@@ -81,31 +81,28 @@ def align(
     character that the head does not spell takes its time from its neighbours. A segment whose letters do not fit into
     its frames stays as it was.
     """
-    order = sorted(range(len(utterances)), key=lambda k: len(utterances[k].samples))
-    aligned = list(utterances)
+    places = [(k, i) for k, utterance in enumerate(utterances) for i in range(len(utterance.segments))]
+    sentences = [utterances[k].part(i, i + 1) for k, i in places]
+    order = sorted(range(len(sentences)), key=lambda n: len(sentences[n].samples))
+    aligned = [list(utterance.segments) for utterance in utterances]
     for first in tqdm(range(0, len(order), BATCH), desc="align", unit="batch", mininterval=5):
         some = order[first : first + BATCH]
-        samples = [utterances[k].samples.astype(np.float32) / FULL_SCALE for k in some]
+        samples = [sentences[n].samples.astype(np.float32) / FULL_SCALE for n in some]
         log_probs = log_softmax(spell(log_mel(samples, extractor)).float(), -1).cpu()
-        texts = [" ".join(segment.text for segment in utterances[k].segments) for k in some]
-        frames = letter_frames(log_probs, [spelled(text) for text in texts])
-        for k, found in zip(some, frames, strict=True):
-            if not np.isnan(found).any():
-                aligned[k] = replace(utterances[k], segments=_timed(utterances[k].segments, found))
-    return aligned
+        texts = [spelled(sentences[n].segments[0].text) for n in some]
+        for n, found in zip(some, letter_frames(log_probs, texts), strict=True):
+            if np.isnan(found).any():
+                continue
+            k, i = places[n]
+            earlier_s = utterances[k].segments[i].start_s - sentences[n].segments[0].start_s
+            aligned[k][i] = _timed(utterances[k].segments[i], earlier_s + (found + 0.5) * TIMESTAMP_STEP_S)
+    return [replace(utterance, segments=tuple(s)) for utterance, s in zip(utterances, aligned, strict=True)]
 
 
-def _timed(segments: Sequence[Segment], frames: np.ndarray) -> tuple[Segment, ...]:
-    times_s = (frames + 0.5) * TIMESTAMP_STEP_S
-    timed, used = [], 0
-    for segment in segments:
-        letters = plain(segment.text)
-        own_s = times_s[used : used + len(letters)]
-        used += len(letters) + 1  # the space between two sentences
-        places = _places(segment.text, letters)
-        letters_s = np.interp(np.arange(len(segment.text)), places, own_s)
-        timed.append(segment._replace(letters_s=tuple(np.round(letters_s, 3).tolist())))
-    return tuple(timed)
+def _timed(segment: Segment, times_s: np.ndarray) -> Segment:
+    letters = plain(segment.text)
+    letters_s = np.interp(np.arange(len(segment.text)), _places(segment.text, letters), times_s)
+    return segment._replace(letters_s=tuple(np.round(letters_s, 3).tolist()))
 
 
 def _places(text: str, letters: str) -> list[int]:

@@ -86,7 +86,8 @@ def _draw_training_voice(rng: random.Random) -> Voice:
     if rng.random() < FLITE_SHARE["train"]:
         name = rng.choice((*FLITE["train"], FESTIVAL))
         synthesizer = "festival" if name == FESTIVAL else "flite"
-        return Voice(synthesizer, name, speed, rng.randint(-80, 180), stretch)
+        lowest = -30 if name == FESTIVAL else -80  # at a mean pitch of 50 Hz festival crashed
+        return Voice(synthesizer, name, speed, rng.randint(lowest, 180), stretch)
     pitch, accent = rng.randint(5, 95), rng.choice(ACCENTS)
     if rng.random() < DRAWN_SHARE:
         variant = _draw_variant(rng)

@@ -178,6 +178,10 @@ def test_letters_are_aligned_where_they_are_spelled(tokenizer, extractor):
     assert len(segment.letters_s) == len(text)
     assert segment.letters_s[:2] == (0.08, 0.11)
     assert segment.letters_s[-1] == segment.letters_s[-2] == 0.43  # the full stop is not spelled
+    twice = Utterance(np.zeros(50 * 320, np.int16), (segment, segment.later(0.5)._replace(letters_s=None)))
+    first, second = align(lambda features: log_probs.expand(len(features), -1, -1), [twice], extractor)[0].segments
+    assert first.letters_s == segment.letters_s
+    assert second.letters_s == pytest.approx([0.5 + s for s in segment.letters_s])
     window = Window(np.zeros(16000, np.float32), (segment.later(2.0),))
     _, heard_s = target_tokens(window, tokenizer, timestamps=False)
     assert heard_s[2] == pytest.approx(2.08, abs=0.05)

@@ -157,8 +157,9 @@ class Batch:
 def load_utterances(manifests: Sequence[Path]) -> list[Utterance]:
     """Every clip of the manifests, held in memory as int16: 115 MB an hour.
 
-    Of a clip longer than a window, the sentences that a window holds.
+    Of a clip that leaves no room for a pause in a window, the sentences that do.
     """
+    longest_s = WINDOW_S - MOST_PAUSE_S
     utterances = []
     for manifest in manifests:
         for line in manifest.read_text().splitlines():
@@ -166,8 +167,9 @@ def load_utterances(manifests: Sequence[Path]) -> list[Utterance]:
             samples, _ = soundfile.read(manifest.parent / row["audio"], dtype="int16")
             segments = tuple(Segment(s["start_s"], s["end_s"], s["text"]) for s in row["segments"])
             utterance = Utterance(samples, segments)
-            held = sum(segment.end_s < WINDOW_S for segment in segments)
-            utterances.append(utterance if held == len(segments) else utterance.part(0, held))
+            held = sum(segment.end_s < longest_s for segment in segments)
+            utterance = utterance.part(0, held)
+            utterances.append(replace(utterance, samples=utterance.samples[: round(longest_s * SAMPLING_RATE)]))
     return utterances
 
 

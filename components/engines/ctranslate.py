@@ -30,7 +30,7 @@ from huggingface_hub import constants
 
 from components.core.catalog import checkpoint_name
 from components.core.errors import Cancelled, CheckpointError, LaneError
-from components.core.types import WINDOW_S, Segment, Transcript
+from components.core.types import MAX_TOKENS, WINDOW_S, Segment, Transcript
 from components.engines.base import EngineOutput
 from components.engines.checkpoints import explained, folder_state, load_config, load_model, load_processor
 from components.engines.counting import model_info
@@ -53,9 +53,6 @@ FRAME_S = 0.01
 
 TIMESTAMP_S = 0.02
 """Seconds between two timestamp tokens."""
-
-MAX_LENGTH = 448
-"""Positions of the decoder, prompt included."""
 
 END = sys.maxsize
 """A frame beyond every clip."""
@@ -130,7 +127,7 @@ class _TimedModel(WhisperModel):
 
     def generate_with_fallback(self, encoder_output: Any, prompt: list[int], tokenizer: Any, options: Any) -> Any:
         # CTranslate2 stops at half of the length that it is given, as OpenAI's code does; the other lanes do not.
-        limit = min(MAX_LENGTH - len(prompt), self.request.max_new_tokens or MAX_LENGTH)
+        limit = min(MAX_TOKENS - len(prompt), self.request.max_new_tokens or MAX_TOKENS)
         self.max_length = max(2 * limit, limit + len(prompt))
         result = super().generate_with_fallback(encoder_output, prompt, tokenizer, options)
         tokens = len(result[0].sequences_ids[0])

@@ -22,9 +22,9 @@
     times: five times as many hours of speech a minute, until the rate has fallen to nothing.
 13. *even*: windows of any number of sentences, with timestamps or without. Of the full ones, which end in a cut, only
     timestamps had been asked before, and without them the decoder lost its place after the fifth sentence.
-14. *join*: encoder and decoder together, on clips of many sentences by one voice; then *steady*, which is *even* again
-    for the encoder that came of it. On windows whose every sentence had another voice the decoder had learnt to find
-    its place by the voice: it wrote three sentences of one voice with 2 % word errors, and eight with 18.
+14. *join*: encoder and decoder together, on clips of many sentences by one voice. On windows whose every sentence had
+    another voice the decoder had learnt to find its place by the voice: it wrote three sentences of one voice with 2 %
+    word errors, and eight with 18. Two minutes of `dev` went from 11.9 to 1.0 %.
 15. *regrow*: identity layers between the two again, and all train.
 
 Whisper's encoder positions are fixed sinusoids; *listen* places its short windows at random offsets among the 1,500, so
@@ -132,7 +132,6 @@ STAGES = (
     _REREAD,
     _EVEN,
     _JOIN,
-    replace(_EVEN, name="steady"),
     replace(
         _EVEN,
         name="regrow",

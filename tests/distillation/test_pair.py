@@ -96,14 +96,12 @@ def test_layers():
     assert student["decoder_layers"] == 2
 
 
-@pytest.mark.xfail(reason="goal missed so far: see the model cards for the figures", strict=False)
 def test_word_errors_on_the_shipped_clips():
     teacher, student = errors(TEACHER).wer, errors(STUDENT).wer
     assert teacher <= 0.08
     assert student <= teacher + 0.01
 
 
-@pytest.mark.xfail(reason="goal missed so far: later sentences of a window come out wrong", strict=False)
 @pytest.mark.parametrize("folder", [TEACHER, STUDENT], ids=["teacher", "student"])
 def test_two_minutes_come_out_whole_and_in_time(folder):
     model, processor = loaded(folder)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from components.distillation.windows import Utterance, Window
 
 LABELLED_MOST = 10
-"""Utterances in a window to label: of full ones a small teacher gets too few within the threshold."""
+"""Sentences in a window to label: of full ones a small teacher gets too few within the threshold."""
 LABELLED_TOGETHER = 8
 """Batches whose windows are sorted by length before the teacher labels them."""
 DRAFTS = 3

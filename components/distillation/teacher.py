@@ -25,7 +25,7 @@
 14. *join*: encoder and decoder together, on clips of many sentences by one voice. On windows whose every sentence had
     another voice the decoder had learnt to find its place by the voice: it wrote three sentences of one voice with 2 %
     word errors, and eight with 18. Two minutes of `dev` went from 11.9 to 1.0 %.
-15. *regrow*: identity layers between the two again, and all train.
+15. *regrow*: identity layers between the two again, and all of the decoder trains.
 
 Whisper's encoder positions are fixed sinusoids; *listen* places its short windows at random offsets among the 1,500, so
 that every position is trained from the start. *read* does not: a decoder finds where to attend far sooner where

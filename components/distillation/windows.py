@@ -218,7 +218,9 @@ def full_window(
 
 
 def even_window(utterances: Sequence[Utterance], rng: random.Random, most: int) -> Window:
-    """A 30 s window that holds 1 to ``most`` sentences, each number as often, but for one in ten.
+    """A 30 s window that holds 1 to ``most`` sentences, each number as often, as far as they fit.
+
+    One in ten is full of them, and one in 16 silence or noise.
 
     As full ones are always written with timestamps, windows of many sentences are seldom written without them
     otherwise: a teacher was at 5 % word errors with timestamps and at 15 % without.

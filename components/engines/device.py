@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from components.core.types import Machine
+from components.engines.memory import return_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +89,7 @@ class Device:
         import torch
 
         gc.collect()
+        return_freed_memory()
         if self.kind == "cuda":
             torch.cuda.empty_cache()
         elif self.kind == "mps":

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from components.core.catalog import LANES, PAIRS
 from components.core.errors import WhisperSpaceError
 from components.core.settings import Settings
+from components.engines.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ _DEFAULT = [lane.lane_id for lane in LANES.values() if lane.default]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run it, return the exit code."""
     options = _parser().parse_args(arguments)
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character is no reason to stop

@@ -16,7 +16,7 @@ if ((${#missing[@]})) && command -v apt-get >/dev/null; then
     echo "Could not install: ${missing[*]}. The tests that need them are skipped."
 fi
 
-venv=.venv-tests
+venv=.venv-tests-$(basename "${PYTHON:-python3}")
 [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
 "$venv/bin/pip" install -q --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
 # The recipe's neural voices.

@@ -158,8 +158,24 @@ STAGES = (
     _JOIN,
     _REGROW,
 )
-FURTHER = (replace(_JOIN, name="further", steps=3000, learning_rate=5e-4, guided=0.0, aligned=False), _REGROW)
-"""What a trained teacher goes through to learn more, with a CTC head that starts anew."""
+FURTHER = (
+    replace(
+        _LISTEN,
+        name="spell",
+        steps=300,
+        most=10,
+        learning_rate=1e-2,
+        warmup=20,
+        decay=200,
+        warped=0.5,
+        frozen_encoder=True,
+        encoded=600,
+    ),
+    replace(_JOIN, name="further", steps=4000, learning_rate=5e-4, decay=3000, guided=0.0, aligned=False),
+    _REGROW,
+)
+"""What a trained teacher goes through to learn more. *spell* trains a new CTC head alone: a checkpoint has none, and
+the encoder would be shaken by its first losses. *further* is *join* again, with no attention to hold."""
 
 
 def teacher_config(tokenizer: WhisperTokenizer, decoder_layers: int = DECODER_LAYERS) -> WhisperConfig:
@@ -414,7 +430,7 @@ def _begin(stage: Stage, listener: Listener, tokenizer: WhisperTokenizer, seed: 
         start_timestamps(listener.model, tokenizer)
     listener.model.model.decoder.requires_grad_(bool(stage.layers))
     listener.model.get_encoder().requires_grad_(not stage.frozen_encoder)
-    listener.spell.requires_grad_(not stage.frozen_encoder)
+    listener.spell.requires_grad_(bool(stage.ctc))
     listener.model.get_encoder().embed_positions.requires_grad_(False)
 
 

@@ -35,6 +35,7 @@ from components.engines.base import EngineOutput
 from components.engines.checkpoints import explained, folder_state, load_config, load_model, load_processor
 from components.engines.counting import model_info
 from components.engines.device import DEFAULT_ATTENTION, is_out_of_memory, resolve_dtype
+from components.engines.memory import return_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,7 +231,7 @@ class CTranslateEngine:
             no_speech_threshold=None,
             condition_on_previous_text=False,
             suppress_blank=bool(self.rules["begin_suppress_tokens"]),
-            suppress_tokens=self.rules["suppress_tokens"] or None,
+            suppress_tokens=list(self.rules["suppress_tokens"]) or None,  # it is appended to
             without_timestamps=not (options.timestamps or long),
             max_initial_timestamp=ANY_TIMESTAMP_S if first_timestamp is None else first_timestamp * TIMESTAMP_S,
         )
@@ -361,6 +362,8 @@ def _convert(lane: LaneSpec, compute_type: str, folder: Path, token: str | None)
         "languages": languages,
     }
     (folder / RULES).write_text(json.dumps(kept), encoding="utf-8")
+    del model
+    return_freed_memory()
 
 
 def conversion_folder(lane: LaneSpec, config: Any, compute_type: str) -> Path:

@@ -15,7 +15,7 @@ from components.core.types import Machine
 from components.engines.memory import return_freed_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
 
     import torch
 
@@ -201,6 +201,22 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     said = ("can't allocate memory", "out of memory")  # PyTorch's allocator on a CPU; CTranslate2 on CUDA
     return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
+
+
+def take_own_gpu(environ: MutableMapping[str, str]) -> None:
+    """Of several processes that accelerate started on this machine, each sees but one CUDA device.
+
+    A current device belongs to the thread that chose it, and CTranslate2 does not know of it; what is not seen is not
+    used by either. To be called before CUDA starts.
+    """
+    if (rank := environ.get("LOCAL_RANK")) is None:
+        return
+    import torch
+
+    seen = environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    if seen:
+        devices = seen.split(",")
+        environ["CUDA_VISIBLE_DEVICES"] = devices[int(rank) % len(devices)].strip()
 
 
 def zero_gpu() -> bool:

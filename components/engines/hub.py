@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import threading
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,8 @@ FILES = (
     "merges.txt",
     "normalizer.json",
 )
+
+CHECKED = "checked.json"
 
 POLL_S = 0.1
 """Seconds between two looks of one who waits for a download at how far it is, and at whether they are still wanted."""
@@ -72,12 +76,7 @@ def fetch(
     from huggingface_hub.file_download import repo_folder_name
 
     storage = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=checkpoint, repo_type="model")
-    # What was here before is trusted; the list outlives this process, should it end before the rest has been checked.
-    trusted = storage / "checked.json"
-    if not trusted.exists():
-        storage.mkdir(parents=True, exist_ok=True)
-        trusted.write_text(json.dumps([blob.name for blob in storage.glob("blobs/*")]))
-    before = set(json.loads(trusted.read_text()))
+    before = _trusted(storage / CHECKED)
     with explained(checkpoint):
         folder = _snapshot(
             checkpoint,
@@ -101,8 +100,29 @@ def fetch(
                 f"{checkpoint_name(checkpoint)} arrived damaged: {path.name} does not have the hash that the hub "
                 "announces, and was deleted. Try again to fetch it anew."
             )
-    trusted.unlink(missing_ok=True)
+    with suppress(OSError):
+        (storage / CHECKED).unlink()
     remember(checkpoint, revision, folder)
+
+
+def _trusted(kept: Path) -> set[str]:
+    """The blobs that were here before this download.
+
+    Their list is kept in a file, which outlives this process, should it end before the rest has been checked. Where
+    the file is torn all is checked; where it cannot be written it is done without.
+    """
+    with suppress(FileNotFoundError):
+        try:
+            return set(json.loads(kept.read_text()))
+        except ValueError:
+            return set()
+    names = [blob.name for blob in kept.parent.glob("blobs/*")]
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_name(f"{kept.name}.{os.getpid()}")
+        part.write_text(json.dumps(names))
+        part.replace(kept)
+    return set(names)
 
 
 def _snapshot(checkpoint: str, **options: Any) -> str:

@@ -14,7 +14,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 """Names of ``mallopt``'s parameters in glibc's ``malloc.h``."""
 
 KEPT_BYTES = 2**30
-"""More than this, free at the heap's end, goes back to the kernel at once."""
+"""Where more than this is free at the heap's end, it goes back to the kernel at once."""
 
 
 def keep_freed_memory() -> None:

@@ -114,9 +114,9 @@ class Pool:
 
     def _load(self, lane: LaneSpec, keep: set[Key]) -> Engine:
         make = _backend(lane)
-        needed = self._needed_bytes(lane)
-        self._evict(keep, until=lambda: self.device.available_memory_bytes() >= needed)
-        available = self.device.available_memory_bytes()
+        self.device.release_memory()
+        self._evict(keep, until=lambda: self.device.available_memory_bytes() >= self._needed_bytes(lane))
+        needed, available = self._needed_bytes(lane), self.device.available_memory_bytes()
         if available < needed:
             raise LaneError(
                 f"{checkpoint_name(lane.checkpoint)} needs about {needed / 1e9:.1f} GB of memory, and "

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from components.core.catalog import lane_label
 from components.core.types import BASELINE_LANE
-from components.report.figures import ENCODER_PATTERN
-from components.report.theme import GRID, INK, lane_colour
+from components.report.figures import ENCODER_PATTERN, styled
+from components.report.theme import INK, lane_colour
 
 if TYPE_CHECKING:
     from components.core.records import SpeedJSON
@@ -157,14 +157,5 @@ def speed_table(result: SpeedJSON) -> str:
 
 
 def _layout(figure: go.Figure, *, y: str) -> go.Figure:
-    figure.update_layout(
-        template="none",
-        height=340,
-        showlegend=False,
-        margin={"l": 60, "r": 16, "t": 28, "b": 44},
-        font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-    )
-    figure.update_xaxes(title={"text": "Lane"}, automargin=True)
-    return figure.update_yaxes(title={"text": y}, gridcolor=GRID, rangemode="tozero", automargin=True)
+    figure = styled(figure, x="Lane", y=y).update_layout(showlegend=False)
+    return figure.update_yaxes(rangemode="tozero")

@@ -24,15 +24,19 @@ NOTES = (
 )
 
 
-def headline(report: ReportJSON) -> str:
-    """The first lane's total speed-up with its interval, the others', where they hold, and what to beware of."""
+def headline(report: ReportJSON, note: str = "") -> str:
+    """The first lane's total speed-up with its interval, the others', where they hold, and what to beware of.
+
+    ``note``: what a visitor must know of the pair.
+    """
     summary, machine = report["summary"], report["machine"]
     speed_ups = [
         f"{escape(lane_label(lane))} {ratio:.2f}×{_between(summary['speed_up_interval'].get(lane))}"
         for lane, ratio in summary["speed_up"].items()
     ]
     first = next(iter(summary["speed_up"]), None)
-    figure, claim = "–", "No speed-up: nothing was timed to compare."
+    timed = [lane for lane, totals in summary["lanes"].items() if totals["generation_time_s"]]
+    figure, claim = "–", no_speed_up(timed)
     if first is not None:
         ratio = summary["speed_up"][first]
         figure = f"{ratio:.2f}<span class='times'>×</span>"
@@ -57,8 +61,18 @@ def headline(report: ReportJSON) -> str:
         + (f"<p class='where'>Total over total (95 % interval): {'; '.join(speed_ups)}</p>" if speed_ups else "")
         + f"<p class='where'>Holds for: {where}</p>"
         + (f"<ul class='warnings' aria-label='Warnings'>{warnings}</ul>" if warnings else "")
+        + (f"<p class='where'>The pair {escape(report['pair'])}: {escape(note)}</p>" if note else "")
         + "</div></section>"
     )
+
+
+def no_speed_up(timed: Sequence[str]) -> str:
+    """Why there is none, as HTML, where these lanes were timed."""
+    if not timed:
+        return "No speed-up: nothing was timed to compare."
+    if BASELINE_LANE not in timed:
+        return f"No speed-up: it is measured against {escape(BASELINE)}, which was not timed."
+    return "No speed-up: no other lane was timed."
 
 
 def lanes_table(report: ReportJSON) -> str:

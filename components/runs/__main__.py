@@ -148,8 +148,11 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
-    lab = _lab()
+    from components.engines.device import take_own_gpu
     from components.runs.shard import join
+
+    take_own_gpu(os.environ)
+    lab = _lab()
 
     share = join(os.environ)
     with _progress() as progress:

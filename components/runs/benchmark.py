@@ -175,4 +175,5 @@ def _of(number: int, total: int | None) -> str:
 
 
 def _pinned(lane: LaneSpec) -> str:
-    return f"{lane.checkpoint}@{lane.revision}" if lane.revision else lane.checkpoint
+    pinned = f"{lane.checkpoint}@{lane.revision}" if lane.revision else lane.checkpoint
+    return f"{pinned} with {lane.assistant}" if lane.assistant else pinned

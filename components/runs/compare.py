@@ -106,12 +106,13 @@ def compare(
 
     course = _Course(len(lanes) * (2 + repeats), progress, cancelled)
     entries: list[_Entry] = []
+    loads = any(pool.loaded(lane) is None for lane in lanes)  # which takes from the others what they keep of memory
     for lane in lanes:
         with course.step(lane, pool.preparation(lane) or f"Loading {lane.label}"):
             entries.append(_Entry(lane, pool.get(lane, beside=lanes)))
     for entry in entries:
         with course.step(entry.lane, f"Warming up {entry.lane.label}"):
-            warm_up(entry.engine, clip, options, cancelled=cancelled)
+            warm_up(entry.engine, clip, options, again=loads, cancelled=cancelled)
     for repeat in range(repeats):
         which = f", {repeat + 1} of {repeats}" if repeats > 1 else ""
         for entry in entries if repeat % 2 == 0 else reversed(entries):

@@ -13,7 +13,7 @@ from components.core.errors import CheckpointError, LaneError, WhisperSpaceError
 from components.core.fitting import check_fit
 from components.core.records import read_manifest
 from components.core.settings import CUSTOM_PAIR
-from components.core.types import BASELINE_LANE, LaneFailure, LongForm
+from components.core.types import BASELINE_LANE, WINDOW_S, LaneFailure, LongForm
 from components.engines import device as devices
 from components.engines.base import DecodingOptions
 from components.engines.checkpoints import load_kind, load_libraries
@@ -53,6 +53,8 @@ class Lab:
         self.pool = Pool(settings, self.device)
         self.downloads = Downloads(settings.token)
         self.line = Line()
+        self.benchmarks = Line()
+        """Visitors' benchmarks: several at once would load and evict each other's pairs, clip by clip."""
         self.places_first = devices.zero_gpu()
         """Whether ``place`` has to end before the page is launched, in the thread that made this Lab: ZeroGPU hands
         requests what is on the device at the launch. Elsewhere the page comes first."""
@@ -408,7 +410,9 @@ class Lab:
         from components.engines.checkpoints import folder_state
 
         settings = self.settings
-        folders = {lane.lane_id: state for lane in lanes if (state := folder_state(lane.checkpoint))}
+        read = {lane.lane_id: lane.checkpoint for lane in lanes}
+        read |= {f"{lane.lane_id}, assistant": lane.assistant for lane in lanes if lane.assistant}
+        folders = {name: state for name, checkpoint in read.items() if (state := folder_state(checkpoint))}
         return {
             "language": settings.language,
             "dtype": settings.dtype,
@@ -430,6 +434,9 @@ class Lab:
 
 
 def _gpu_duration_s(*, clip: AudioClip, lanes: Sequence[LaneSpec], repeats: int, **_: Any) -> int:
-    """Seconds of GPU to ask for on ZeroGPU: a start, then a tenth of the clip's length for each run of a lane."""
-    runs = len(lanes) * (1 + repeats)  # one to warm up
-    return round(20 + runs * (1 + clip.audio_length_s / 10))
+    """Seconds of GPU to ask for on ZeroGPU: a start, then a tenth of what each run of a lane hears.
+
+    One run is to warm up, on a window at most.
+    """
+    warm_up_s = 1 + min(clip.audio_length_s, WINDOW_S) / 10
+    return round(20 + len(lanes) * (warm_up_s + repeats * (1 + clip.audio_length_s / 10)))

@@ -88,14 +88,15 @@ def warm_up(
     clip: AudioClip,
     options: DecodingOptions,
     *,
+    again: bool = False,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
-    """Run an engine over the first window of a clip, unless it has run before in this process.
+    """Run an engine over the first window of a clip; where it has run before in this process, only if ``again``.
 
     A real clip, so that the decoder reaches the lengths that it will be timed at: allocator, kernel choice and
     thread pool then have nothing left to do for the first time.
     """
-    if is_warm(engine):
+    if is_warm(engine) and not again:
         return
     window = replace(clip, samples=clip.samples[: int(WINDOW_S * clip.sampling_rate)])
     engine.transcribe(window, options, RequestStopwatch(engine.synchronize), cancelled=cancelled)

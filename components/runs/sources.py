@@ -109,7 +109,7 @@ def read_references(path: Path) -> dict[str, str]:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 first = file.readline()
                 file.seek(0)
-                delimiter = max("\t;,", key=first.count)
+                delimiter = next((character for character in first if character in "\t;,"), ",")
                 rows = [row for row in csv.reader(file, delimiter=delimiter) if any(cell.strip() for cell in row)]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise ManifestError("The table of references cannot be read. Save it as CSV in UTF-8.") from error
@@ -201,7 +201,8 @@ class HubDataSet:
     def _item(self, number: int, row: dict[str, Any]) -> Item:
         for column in filter(None, (self.audio_column, self.text_column, self.id_column)):
             if column not in row:
-                raise ManifestError(f"{self.name} has no column {column!r}. It has: {', '.join(row)}.")
+                hint = " Where there are no texts, choose --text-column ''." if column == self.text_column else ""
+                raise ManifestError(f"{self.name} has no column {column!r}. It has: {', '.join(row)}.{hint}")
         audio = row[self.audio_column]
         if not isinstance(audio, dict) or not {"bytes", "path"} & set(audio):
             raise ManifestError(f"The column {self.audio_column!r} of {self.name} holds no audio.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -21,7 +22,7 @@ from components.engines import device as devices
 from components.runs.measure import RequestStopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from components.core.settings import Settings
     from components.core.types import LaneFailure, LaneSpec
@@ -149,14 +150,15 @@ def speed(
     if not entries:
         raise LaneError(failures[0].message)
     longest = max(max(clip.values()) for clip in clips)
-    for entry in entries:
-        tell(0.0, f"Warming up {entry.lane.label}")
-        for _ in range(2):
-            entry.engine.write(longest, RequestStopwatch(entry.engine.synchronize))
-    for number, clip in enumerate(clips):
-        tell(number / len(clips), f"Clip {number + 1} of {len(clips)}")
-        for entry in entries if number % 2 == 0 else reversed(entries):
-            entry.write(clip[entry.role])
+    with _room():
+        for entry in entries:
+            tell(0.0, f"Warming up {entry.lane.label}")
+            for _ in range(2):
+                entry.engine.write(longest, RequestStopwatch(entry.engine.synchronize))
+        for number, clip in enumerate(clips):
+            tell(number / len(clips), f"Clip {number + 1} of {len(clips)}")
+            for entry in entries if number % 2 == 0 else reversed(entries):
+                entry.write(clip[entry.role])
     tell(1.0, "Measuring the memory bandwidth")
     bandwidth = _bandwidth()
     baseline = next((entry for entry in entries if entry.lane.lane_id == BASELINE_LANE), None)
@@ -182,16 +184,35 @@ def _entries(
     shapes = [catalog.architecture(catalog.split_checkpoint(text)[0]) for text in (pair.teacher, pair.student)]
     if shapes[0] is None or shapes[1] is None:
         raise CheckpointError(f"The shapes of {pair_id} are not known here: use a folder, or a pair of the catalogue.")
-    models = ShapePair(shapes[0], shapes[1], settings, devices.detect())
+    with _room():
+        models = ShapePair(shapes[0], shapes[1], settings, devices.detect())
     entries, failures = [], []
     for lane in specs:
         tell(0.0, f"Setting up {lane.label}")
         role = catalog.LANES[lane.lane_id].role
         try:
-            entries.append(_Lane(lane, role, models.engine(lane, role)))
+            with _room():
+                entries.append(_Lane(lane, role, models.engine(lane, role)))
         except LaneError as error:
             failures.append(LaneFailure("shapes", lane.lane_id, error.message))
     return entries, failures
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Put in words that memory ran out.
+
+    Raises:
+        LaneError: in place of that error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not devices.is_out_of_memory(error):
+            raise
+        raise LaneError(
+            "Memory ran out. Choose a smaller pair or fewer lanes (--lanes), or a machine with more memory."
+        ) from error
 
 
 def _bandwidth() -> float:

@@ -60,6 +60,8 @@ class BenchmarkOptions(BaseModel):
 
 
 MEASURING: dict[str, Any] = {"concurrency_id": "measure", "concurrency_limit": 1 + MAX_WAITING + MAX_FETCHING}
+BENCHMARKING: dict[str, Any] = {"concurrency_id": "benchmark", "concurrency_limit": 8}
+"""One runs at a time, in ``Lab.benchmarks``; so many may wait for it."""
 """For Gradio's queue: who comes in is served, refused, or told their place, by the Lab. It alone knows who waits for a
 download, and so takes nobody's place on the device; there, one comparison runs at a time."""
 
@@ -160,7 +162,7 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
             if watched is not None:
                 yield benchmarking.progress_json(watched, last=True)
 
-    gr.api(benchmark, api_name="benchmark", concurrency_id="benchmark", concurrency_limit=1)
+    gr.api(benchmark, api_name="benchmark", **BENCHMARKING)
     gr.api(compare, api_name="compare", **MEASURING)
     gr.api(models, api_name="models")
 

@@ -23,8 +23,9 @@ from components.core.types import Comparison, LaneFailure, LaneRun
 from components.core.wording import counted
 from components.runs.sources import Manifest
 from components.ui import markup
+from components.ui.api import BENCHMARKING
 from components.ui.benchmarking import MAX_CLIPS, SOURCES, chosen_source, open_report, watch
-from components.ui.compare_tab import chart, running, session_of
+from components.ui.compare_tab import chart, pair_choices, running, session_of
 from components.ui.requests import Refused, plain_words
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BENCHMARK = "benchmark"
-"""Gradio's queue runs one event of this group at a time. Single comparisons come between two of its clips."""
 
 STOPPED = "Stopped. What is done is kept; Resume goes on with the rest."
 
 OPENING = "Opening the data set and the models. Those of the hub are fetched first, which can take minutes."
+
+WAITING = "One benchmark runs at a time, and somebody else's does. Yours starts when it ends; Stop takes it back."
 
 EMPTY = (
     "<section class='empty'><h2>Nothing measured yet</h2><ol>"
@@ -65,6 +66,7 @@ class Visit:
     source: Source | None = None
     options: dict[str, Any] = field(default_factory=dict)
     report: ReportJSON | None = None
+    unfinished: bool = False
     audio: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -125,7 +127,7 @@ class BenchmarkTab:
     def _options(self) -> None:
         with gr.Accordion("Options: pair, lanes, clips, repeats", open=False, elem_id="benchmark-options"):
             self.pair = gr.Dropdown(
-                list(self.lab.offered_pairs), value=self.lab.default_pair, label="Pair", elem_id="benchmark-pair"
+                pair_choices(self.lab), value=self.lab.default_pair, label="Pair", elem_id="benchmark-pair"
             )
             self.lanes = gr.CheckboxGroup(
                 [(lane.label, lane.lane_id) for lane in self.lab.offered_lanes()],
@@ -177,7 +179,7 @@ class BenchmarkTab:
         choices = [self.source, self.files, self.table, self.pair, self.lanes, self.repeats, self.limit]
         private: dict[str, Any] = {"api_visibility": "private"}
         at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", **private}
-        measured: dict[str, Any] = {"concurrency_id": BENCHMARK, "concurrency_limit": 1, "show_progress": "hidden"}
+        measured: dict[str, Any] = {"show_progress": "hidden", **BENCHMARKING}
 
         def start(request: gr.Request) -> tuple[Any, ...]:
             event = cancellations.begin(session_of(request))
@@ -196,11 +198,19 @@ class BenchmarkTab:
             limit: int,
             request: gr.Request,
         ) -> Iterator[dict[Any, Any]]:
-            forget(before)
             folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
             options = {"pair": pair, "lanes": lanes, "repeats": repeats, "limit": limit}
             visit = Visit(folder, options=options)
-            yield from self._run(visit, event, session_of(request), cancellations, (source, files or [], table))
+            try:
+                with plain_words():
+                    visit.source = chosen_source(source, files or [], table, folder)
+            except Refused as refused:
+                forget(visit)
+                cancellations.end(session_of(request), event)
+                yield self._refused(refused.message, before)
+                return
+            forget(before)
+            yield from self._run(visit, event, session_of(request), cancellations, fresh=True)
 
         def go_on(event: threading.Event, visit: Visit | None, request: gr.Request) -> Iterator[dict[Any, Any]]:
             if visit is not None and visit.source is not None:
@@ -209,8 +219,8 @@ class BenchmarkTab:
                 cancellations.end(session_of(request), event)
                 yield self._gone()
 
-        def stop(request: gr.Request) -> Any:
-            cancellations.stop(session_of(request))
+        def stop(event: threading.Event) -> Any:
+            event.set()
             return markup.message("Stopping…")
 
         self.source.change(lambda name: gr.Column(visible=name == "files"), self.source, self.uploads, **at_once)
@@ -229,7 +239,7 @@ class BenchmarkTab:
                 [self.run, self.cancel, self.reports],
                 **at_once,
             )
-        self.cancel.click(stop, None, self.status, **at_once)
+        self.cancel.click(stop, ticket, self.status, **at_once)
         self.opened.upload(self._open, [self.opened, self.visit], outputs, show_progress="hidden", **private)
         self.clip.change(
             self._browse, [self.clip, self.visit], [self.player, self.words], show_progress="hidden", **private
@@ -246,17 +256,17 @@ class BenchmarkTab:
         event: threading.Event,
         session: str,
         cancellations: Cancellations,
-        chosen: tuple[str, list[str], str | None] | None = None,
+        *,
+        fresh: bool = False,
     ) -> Iterator[dict[Any, Any]]:
         """Run or resume, clip by clip; what is done is kept whatever happens."""
-        yield {self.visit: visit, self.details: gr.Column(visible=False), self.status: markup.message(OPENING)} | (
-            self._cleared() if chosen is not None else {}
+        said = markup.message(WAITING if len(self.lab.benchmarks) else OPENING)
+        yield {self.visit: visit, self.details: gr.Column(visible=False), self.status: said} | (
+            self._cleared() if fresh else {}
         )
         problem = ""
         try:
             with _what_is_done_is_kept():
-                if chosen is not None:
-                    visit.source = chosen_source(*chosen, visit.folder)
                 for watched in watch(
                     self.lab, _Listening(visit), visit.rows, **visit.options, resume=True, cancelled=event.is_set
                 ):
@@ -286,8 +296,10 @@ class BenchmarkTab:
 
         plots = [part for part in self.charts if isinstance(part, gr.Plot)]
         figures = [draw(report) for _, draw in FIGURES.values()]
+        offered = report["pair"] in self.lab.offered_pairs
+        note = self.lab.settings.get_pair(report["pair"]).note if offered else ""
         return {
-            self.result: headline(report),
+            self.result: headline(report, note),
             **dict(zip(plots, figures, strict=True)),
             **{row: gr.Row(visible=bool(report["clips"])) for row in self._chart_rows()},
         }
@@ -297,6 +309,12 @@ class BenchmarkTab:
         run, cancel = running(False)
         resume, reports = gr.Button(interactive=resumable), gr.Accordion(visible=True)
         return {self.run: run, self.cancel: cancel, self.resume: resume, self.reports: reports}
+
+    def _refused(self, problem: str, before: Visit | None) -> dict[Any, Any]:
+        """The page where a choice cannot be run: what was there stays."""
+        gr.Warning(escape(problem), title="That did not work")
+        buttons = self._idle(resumable=before is not None and before.unfinished)
+        return buttons | {self.status: markup.message(problem, problem=True)}
 
     def _gone(self) -> dict[Any, Any]:
         """The page where a run that was to be resumed is not kept any more."""
@@ -308,8 +326,8 @@ class BenchmarkTab:
 
         All of it at once: of two updates that come close together the browser may lose what only the first one says.
         """
-        unfinished = bool(problem) and visit.source is not None
-        shown: dict[Any, Any] = {self.visit: visit} | self._idle(resumable=unfinished)
+        visit.unfinished = bool(problem) and visit.source is not None
+        shown: dict[Any, Any] = {self.visit: visit} | self._idle(resumable=visit.unfinished)
         try:
             with plain_words():
                 if visit.rows.exists():

@@ -119,17 +119,21 @@ class Watched:
 
 
 def watch(lab: Lab, source: Source, output: Path, **options: Any) -> Iterator[Watched]:
-    """Run a benchmark (``Lab.benchmark_steps``) and add it up as it goes; what was there already counts too."""
+    """Run a benchmark (``Lab.benchmark_steps``) and add it up as it goes; what was there already counts too.
+
+    Waits until those that came before have ended.
+    """
     header: records.HeaderJSON | None = None
-    for step in lab.benchmark_steps(source, output, **options):
-        if header is None:
-            header, rows = records.read_rows(output)
-            tally = tally_of(header)
-        else:
-            rows = iter(step.rows)
-        for row in rows:
-            tally.add(row)
-        yield Watched(step.number, step.total, step.clip_id, header, tally)
+    with lab.benchmarks.turn(cancelled=options.get("cancelled")):
+        for step in lab.benchmark_steps(source, output, **options):
+            if header is None:
+                header, rows = records.read_rows(output)
+                tally = tally_of(header)
+            else:
+                rows = iter(step.rows)
+            for row in rows:
+                tally.add(row)
+            yield Watched(step.number, step.total, step.clip_id, header, tally)
 
 
 def progress_json(watched: Watched, *, last: bool) -> BenchmarkJSON:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import gradio as gr
 
 from components.core import records
-from components.core.catalog import EXAMPLES, LANES
+from components.core.catalog import EXAMPLES, LANES, ROOT
 from components.ui import markup, snippets
 from components.ui.api import MEASURING
 from components.ui.requests import Refused, plain_words
@@ -53,6 +53,12 @@ def example_clips() -> tuple[list[tuple[str, str]], list[str]]:
     return [(str(row.audio), row.text or "") for row in rows], labels
 
 
+def pair_choices(lab: Lab) -> list[tuple[str, str]]:
+    """The pairs on offer, each by its name with what a visitor must know before choosing it, and its id."""
+    notes = {pair_id: lab.settings.get_pair(pair_id).note.rstrip(".") for pair_id in lab.offered_pairs}
+    return [(f"{pair_id} ({note})" if note else pair_id, pair_id) for pair_id, note in notes.items()]
+
+
 def chart(title: str, elem_id: str) -> gr.Plot:
     """A column of its own, with a heading above the figure: beside others on a desktop, alone on a phone."""
     with gr.Column(min_width=290, elem_classes="chart"):
@@ -75,7 +81,7 @@ class CompareTab:
                     label="Your clip: record or upload speech",
                     elem_id="clip",
                     editable=False,
-                    buttons=[],
+                    buttons=["download"],
                 )
                 with gr.Row():
                     self.run = gr.Button("Run comparison", variant="primary", elem_id="run", scale=3)
@@ -111,6 +117,12 @@ class CompareTab:
             queue=False,
         )
 
+    @staticmethod
+    def _file_name(path: str) -> str:
+        """What a script calls a clip's file: a shipped one by its place in the repository."""
+        shipped = EXAMPLES.parent / Path(path).name
+        return shipped.relative_to(ROOT).as_posix() if shipped.is_file() else shipped.name
+
     def _options(self) -> None:
         lanes = self.lab.offered_lanes()
         explained = "; ".join(f"{lane.label}: {LANES[lane.lane_id].what}" for lane in lanes)
@@ -122,7 +134,7 @@ class CompareTab:
                 elem_id="reference",
             )
             self.pair = gr.Dropdown(
-                [(self._pair_label(pair_id), pair_id) for pair_id in self.lab.offered_pairs],
+                pair_choices(self.lab),
                 value=self.lab.default_pair,
                 label="Pair",
                 info="A teacher and the student distilled from it.",
@@ -155,11 +167,6 @@ class CompareTab:
                     min_width=260,
                 )
 
-    def _pair_label(self, pair_id: str) -> str:
-        """A pair's name in the list, with what a visitor must know before choosing it."""
-        note = self.lab.settings.get_pair(pair_id).note
-        return f"{pair_id} ({note.rstrip('.')})" if note else pair_id
-
     def _charts(self) -> None:
         with gr.Row(visible=False, elem_classes="charts", elem_id="charts") as self.charts:
             self.latency = chart("Latency of this visit's samples", "latency")
@@ -179,8 +186,8 @@ class CompareTab:
                 self.curl = gr.Code(language="shell", label="curl", elem_id="curl", **look)
             self.forget = gr.Button("Forget this visit's samples", size="sm", elem_id="forget", scale=0)
 
-    def connect(self, cancellations: Cancellations) -> Any:
-        """Wire Run, Cancel and Forget; returns the event after which the other tabs refresh."""
+    def connect(self, cancellations: Cancellations) -> tuple[Any, Any]:
+        """Wire Run, Cancel and Forget; returns the two events after which the other tabs refresh."""
         ticket = gr.State(None)
         buttons = [self.run, self.cancel]
         choices = [self.audio, self.reference, self.pair, self.lanes, self.repeats, self.long_form]
@@ -217,15 +224,15 @@ class CompareTab:
             try:
                 with plain_words():
                     comparison = self.lab.compare(audio, **settings, progress=tell, cancelled=event.is_set)
-                    script = (page_url(request), Path(audio or "").name, settings)
+                    script = (page_url(request), self._file_name(audio or ""), settings)
                     return self._show(comparison, visit, script)
             except Refused as refused:
                 return self._refuse(refused, visit)
             finally:
                 cancellations.end(session_of(request), event)
 
-        def stop(request: gr.Request) -> tuple[Any, ...]:
-            cancellations.stop(session_of(request))
+        def stop(event: threading.Event) -> tuple[Any, ...]:
+            event.set()
             return *running(False), markup.message("Cancelled. Nothing of that run was kept.")
 
         started = self.run.click(start, None, [ticket, *buttons, self.status], queue=False, **private)
@@ -239,9 +246,9 @@ class CompareTab:
         )
         finished = measured.then(lambda: running(False), None, buttons, queue=False, **private)
         # `cancels` takes a waiting run out of the queue; the event stops one that has begun.
-        self.cancel.click(stop, None, [*buttons, self.status], queue=False, cancels=[measured], **private)
-        self.forget.click(self._forget, self.visit, self._outputs(), queue=False, **private)
-        return finished
+        self.cancel.click(stop, ticket, [*buttons, self.status], queue=False, cancels=[measured], **private)
+        forgotten = self.forget.click(self._forget, self.visit, self._outputs(), queue=False, **private)
+        return finished, forgotten
 
     def _outputs(self) -> list[Any]:
         details = [self.segments, self.json_download, self.json, self.python, self.curl]

@@ -57,7 +57,7 @@ def build(lab: Lab) -> gr.Blocks:
                 models = ModelsTab(lab)
         if gr.utils.get_space():  # elsewhere it would do nothing
             gr.DuplicateButton("Duplicate this Space with other checkpoints", size="sm", elem_id="duplicate", scale=0)
-        finished = compare.connect(cancellations)
+        finished, forgotten = compare.connect(cancellations)
         benchmark.connect(cancellations)
         models.connect(compare.pair)
         inputs, outputs = [compare.visit, compare.pair, models.tokens], [stamped, *models.outputs]
@@ -65,6 +65,7 @@ def build(lab: Lab) -> gr.Blocks:
         page.load(refresh, inputs, outputs, **quiet)
         compare.pair.change(refresh, inputs, outputs, **quiet)
         finished.then(refresh, inputs, outputs, **quiet)
+        forgotten.then(refresh, inputs, outputs, **quiet)
         page.unload(leave)
         api.register(lab, cancellations)
     return page.queue(max_size=MAX_QUEUED, default_concurrency_limit=8)

@@ -11,6 +11,7 @@ from components.core.catalog import checkpoint_name, lane_label
 from components.core.types import BASELINE_LANE
 from components.core.wording import counted
 from components.report.subtitles import clock, to_srt, to_vtt
+from components.report.tables import no_speed_up
 from components.report.theme import lane_colour
 from components.report.totals import decoder_share, lanes_of, total_speed_up
 from components.report.totals import speed_ups as speed_ups_of
@@ -97,7 +98,7 @@ def hero(comparison: Comparison, visit: Sequence[LaneRun], note: str) -> str:
     warnings = [f"{lane_label(run.lane_id)}: {text}" for run in comparison.runs for text in run.warnings]
     lane_id = next(iter(speed_ups), None)
     if lane_id is None:
-        figure, sentence = "–", _no_speed_up(comparison)
+        figure, sentence = "–", no_speed_up([run.lane_id for run in comparison.runs if run.timing is not None])
     else:
         figure = f"{speed_ups[lane_id]:.2f}<span class='times'>×</span>"
         sentence = _speed_sentence(lane_id, speed_ups[lane_id])
@@ -139,12 +140,6 @@ def hero(comparison: Comparison, visit: Sequence[LaneRun], note: str) -> str:
 
 def _ran_with(comparison: Comparison) -> list[tuple[str, str, str]]:
     return [(run.dtype, f"{run.attention} attention", f"{run.runtime} runtime") for run in comparison.runs]
-
-
-def _no_speed_up(comparison: Comparison) -> str:
-    if comparison.run(BASELINE_LANE) is None:
-        return f"No speed-up: it is measured against {escape(lane_label(BASELINE_LANE))}, which did not run."
-    return "No speed-up: nothing was timed to compare."
 
 
 def _speed_sentence(lane_id: str, ratio: float) -> str:

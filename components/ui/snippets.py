@@ -17,7 +17,7 @@ def python_snippet(url: str, filename: str, settings: Mapping[str, object]) -> s
         "from gradio_client import Client, handle_file\n\n"
         f"client = Client({url!r})\n"
         "result = client.predict(\n"
-        f"    audio=handle_file({filename!r}),\n{arguments}"
+        f"    audio=handle_file({filename!r}),  # path of the clip's file\n{arguments}"
         '    api_name="/compare",\n'
         ")\n"
         'print(result["speed_up"])\n'
@@ -36,8 +36,9 @@ def curl_snippet(url: str, filename: str, settings: Mapping[str, object]) -> str
     form = f'files=@"{quoted}"'
     body = f'{shlex.quote(before)}"$FILE"{shlex.quote(after)}'
     return (
+        "# files=@ wants the path of the clip's file.\n"
         f"URL={shlex.quote(url.rstrip('/'))}\n"
-        f'FILE=$(curl -s -F {shlex.quote(form)} "$URL/gradio_api/upload" | tr -d \'[]"\')\n'
+        f'FILE=$(curl -sS --fail -F {shlex.quote(form)} "$URL/gradio_api/upload" | tr -d \'[]"\')\n'
         'EVENT=$(curl -s "$URL/gradio_api/call/v2/compare" -H "Content-Type: application/json" \\\n'
         f"  -d {body} | tr -d '\"{{}} ' | cut -d: -f2)\n"
         'curl -sN "$URL/gradio_api/call/compare/$EVENT"\n'

@@ -61,6 +61,7 @@ class SpeedPanel:
             self.upload = gr.UploadButton(
                 "Open a saved run (JSON)", file_types=[".json"], size="sm", elem_id="speed-upload", min_width=200
             )
+        self.said = gr.HTML("", elem_id="speed-said", padding=False)
         self.table = gr.HTML("", elem_id="speed-table", padding=False)
         with gr.Row(elem_classes="charts", visible=bool(names)) as self.charts:
             self.plots = [
@@ -68,26 +69,27 @@ class SpeedPanel:
                 chart("Ratio", "speed-ratios"),
                 chart("A token, and the memory bandwidth's limit", "speed-tokens"),
             ]
-        outputs = [self.table, self.charts, *self.plots]
+        run = [self.table, self.charts, *self.plots]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         if names:
-            gr.on(None, self._choose, self.choice, outputs, **quiet)  # on load, too
-        self.upload.upload(self._open, self.upload, outputs, **quiet)
+            gr.on(None, self._choose, self.choice, [self.said, *run], **quiet)  # on load, too
+        self.upload.upload(self._open, self.upload, [self.choice, self.said, *run], **quiet)
 
     def _choose(self, name: str | None) -> tuple[Any, ...]:
-        return drawn(self.shipped[name]) if name in self.shipped else nothing()
+        return ("", *drawn(self.shipped[name])) if name in self.shipped else unchanged()
 
     def _open(self, path: str) -> tuple[Any, ...]:
+        """Show a visitor's own run, in place of the project's; where it is none, say so and change nothing."""
         try:
             with Path(path).open(encoding="utf-8", errors="replace") as file:
-                return drawn(read_speed(file.read(MAX_RUN_CHARACTERS + 1)))
+                return gr.Dropdown(value=None), "", *drawn(read_speed(file.read(MAX_RUN_CHARACTERS + 1)))
         except ManifestError as error:
-            return nothing(error.message)
+            return gr.skip(), *unchanged(markup.message(error.message, problem=True))
 
 
-def nothing(problem: str = "") -> tuple[Any, ...]:
-    """No run to show, and why."""
-    return markup.message(problem, problem=True) if problem else "", gr.skip(), *[gr.skip()] * 3
+def unchanged(said: Any = None) -> tuple[Any, ...]:
+    """What is shown stays."""
+    return gr.skip() if said is None else said, *[gr.skip()] * 5
 
 
 def drawn(run: SpeedJSON) -> tuple[Any, ...]:

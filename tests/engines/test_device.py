@@ -83,6 +83,22 @@ def test_a_real_allocation_that_fails_is_recognised():
     assert devices.is_out_of_memory(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("environ", "count", "seen"),
+    [
+        ({}, 2, None),
+        ({"LOCAL_RANK": "1"}, 0, None),
+        ({"LOCAL_RANK": "1"}, 2, "1"),
+        ({"LOCAL_RANK": "2"}, 2, "0"),
+        ({"LOCAL_RANK": "1", "CUDA_VISIBLE_DEVICES": "4, GPU-7"}, 2, "GPU-7"),
+    ],
+)
+def test_each_process_of_several_sees_one_gpu(monkeypatch, environ, count, seen):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    devices.take_own_gpu(environ)
+    assert environ.get("CUDA_VISIBLE_DEVICES") == seen
+
+
 def test_off_zero_gpu_a_function_is_left_alone():
     def function() -> None: ...
 

@@ -22,7 +22,7 @@ from components.core.errors import Cancelled, CheckpointError
 from components.core.settings import ACCELERATED_PAIR
 from components.core.types import SAMPLING_RATE, LaneSpec
 from components.engines.checkpoints import load_config, load_model, load_processor
-from components.engines.hub import FILES, Downloads, fetch
+from components.engines.hub import CHECKED, FILES, Downloads, fetch
 from components.runs.line import MAX_FETCHING
 from tests.browser.harness import ROOT, pair_variables, running_app
 from tests.hub.server import COMMIT, Hub
@@ -269,6 +269,17 @@ def test_faults_that_come_before_a_download(here, hub, fault, sentence):
     assert sentence in caught.value.message
     del hub.faults[STUDENT]
     fetch(STUDENT, None)
+
+
+@pytest.mark.parametrize("torn", ["", "[", "nothing"])
+def test_a_torn_list_of_what_was_checked_breaks_nothing(here, hub, torn):
+    """As a full disk or a kill leaves it: all is checked, and the list is gone."""
+    fetch(STUDENT, None)
+    (kept,) = (folder / CHECKED for folder in Path(constants.HF_HUB_CACHE).glob(f"*{STUDENT.split('/')[-1]}"))
+    assert not kept.exists()
+    kept.write_text(torn)
+    fetch(STUDENT, None)
+    assert not kept.exists()
 
 
 def test_what_was_fetched_is_loaded_without_the_hub_and_known_by_its_commit(here, hub):

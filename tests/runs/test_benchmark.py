@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import soundfile
@@ -120,6 +122,21 @@ def test_an_output_of_another_run_is_refused(lab, manifest, output):
     with pytest.raises(ManifestError, match="belongs to another run: its settings"):
         lab.benchmark(manifest, output, repeats=2, resume=True)
     assert output.read_text() == before
+
+
+def test_another_student_drafting_is_another_run(lab, manifest, output, tmp_path):
+    lab.benchmark(manifest, output, lanes=["speculative"], limit=1)
+    settings, other = lab.settings, tmp_path / "other"
+    shutil.copytree(settings.student_checkpoint, other)
+    with (other / "config.json").open("a") as config:
+        config.write("\n")
+    for checkpoint in (str(other), settings.student_checkpoint):
+        lab.settings = replace(settings, student_checkpoint=checkpoint)
+        if checkpoint == settings.student_checkpoint:
+            assert len(lab.benchmark(manifest, output, lanes=["speculative"], limit=1, resume=True).runs) == 1
+        else:
+            with pytest.raises(ManifestError, match="belongs to another run: its checkpoints"):
+                lab.benchmark(manifest, output, lanes=["speculative"], limit=1, resume=True)
 
 
 def test_a_bad_manifest_stops_before_anything_runs(lab, manifest, output):

@@ -38,6 +38,18 @@ def test_lanes_are_warmed_up_and_then_alternate(pool, lanes, speechlike_clip, wa
     assert order == ["whisper", "distil", "distil", "whisper"]  # warm already
 
 
+def test_loading_a_lane_warms_the_others_again(pool, lanes, speechlike_clip, watch):
+    """It takes from them what they keep of memory, which their first timed run would have to fetch anew."""
+    first = lanes[0]
+    run(speechlike_clip, [first], pool)
+    order = []
+    watch(pool, [first], lambda lane, _: order.append(lane.lane_id))
+    run(speechlike_clip, lanes, pool)
+    assert order == ["whisper", "whisper"]
+    run(speechlike_clip, lanes, pool)
+    assert order == ["whisper"] * 3
+
+
 def test_the_same_checkpoint_in_both_lanes(pool, lanes, speechlike_clip):
     twins = (lanes[0], replace(lanes[1], checkpoint=lanes[0].checkpoint))
     comparison = run(speechlike_clip, twins, pool)

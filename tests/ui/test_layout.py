@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -51,6 +52,18 @@ def test_all_who_may_wait_leave_threads_to_the_rest_of_the_page(lab):
     assert {"compare", "measure"} <= {fn.name for fn in measuring}
     (waiting,) = {fn.concurrency_limit for fn in measuring}
     assert MAX_WAITING + MAX_FETCHING < waiting < layout.launch_options()["max_threads"] - 8
+
+
+def test_cancel_and_stop_end_their_own_run_alone(lab):
+    stops = [fn for fn in layout.build(lab).fns.values() if fn.name == "stop"]
+    assert len(stops) == 2
+    for stop in stops:
+        mine, other = threading.Event(), threading.Event()
+        stop.fn(mine)
+        assert mine.is_set()
+        assert not other.is_set()
+        assert [block.get_block_name() for block in stop.inputs] == ["state"]
+    assert stops[0].inputs != stops[1].inputs
 
 
 def test_every_control_has_a_label(lab):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import gradio as gr
 import pytest
 
 from components.core.settings import Settings
@@ -21,8 +22,6 @@ def run(tiny_teacher, tiny_student):
 
 @pytest.fixture
 def panel(run, tmp_path, monkeypatch):
-    import gradio as gr
-
     (tmp_path / "speed_custom.json").write_text(json.dumps(run))
     (tmp_path / "other.json").write_text(json.dumps({"benchmark": "other", "ratio": 2}))
     monkeypatch.setattr(speed_panel, "SHIPPED", tmp_path)
@@ -33,7 +32,8 @@ def panel(run, tmp_path, monkeypatch):
 def test_shipped_runs_are_drawn(panel, run):
     (name,) = panel.shipped
     assert name.startswith("custom, 2 clips")
-    table, shown, times, ratios, tokens = panel._choose(name)
+    said, table, shown, times, ratios, tokens = panel._choose(name)
+    assert not said
     assert shown["visible"]
     assert f"{run['lanes'][0]['ms_per_token']:.3f}" in table
     bars = [trace.y[0] for trace in times.data]
@@ -54,10 +54,13 @@ def test_an_upload_is_drawn_and_its_words_stay_words(panel, run, tmp_path):
     saved["failures"] = [{"clip_id": "shapes", "lane_id": "speculative", "message": HOSTILE}]
     path = tmp_path / "run.json"
     path.write_text(json.dumps(saved))
-    table, *_ = panel._open(str(path))
+    choice, said, table, *_ = panel._open(str(path))
+    assert choice.value is None  # it is not one of the project's
+    assert not said
     assert "<img" not in table
     assert table.count("&lt;img") == 4
     path.write_bytes(b"\xff\xfe\x00")
-    table, *_ = panel._open(str(path))
-    assert "not a saved speed run" in table
-    assert "role='alert'" in table
+    choice, said, *run = panel._open(str(path))
+    assert "not a saved speed run" in said
+    assert "role='alert'" in said
+    assert all(part == gr.skip() for part in (choice, *run, *panel._choose(None)))

@@ -7,6 +7,9 @@
   ``alpha_kl * KL + alpha_pl * cross-entropy`` with the paper's 0.8 and 1.0.
 - "Pseudo-label selection: WER threshold": labels too far from the reference are left out; 10 % as in the paper.
 
+Beyond the paper, teacher and student hear each window with SpecAugment's masks and another channel, some by another
+vocal tract, while the label is that of the window as it is.
+
 The teacher may be any Whisper: a folder or a hub id.
 """
 
@@ -27,7 +30,7 @@ from torch.nn.utils.rnn import pad_sequence
 from components.distillation.labels import draw_window, features_of, pseudo_label
 from components.distillation.teacher import decode, encode, keep_layers
 from components.distillation.training import Stage, attend_fast, run_stage, stays_with, training_device
-from components.distillation.windows import IGNORED
+from components.distillation.windows import IGNORED, augment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +47,16 @@ STUDENT_LAYERS = 2
 REMEMBERED_BYTES = 6 * 2**30
 
 STAGE = Stage(
-    "distil", 3000, size=16, most=0, layers=STUDENT_LAYERS, ctc=0.0, ce=ALPHA_PL, learning_rate=1e-3, decay=1500
+    "distil",
+    1200,
+    size=16,
+    most=0,
+    layers=STUDENT_LAYERS,
+    ctc=0.0,
+    ce=ALPHA_PL,
+    learning_rate=5e-4,
+    decay=1000,
+    warped=0.5,
 )
 
 
@@ -91,6 +103,9 @@ class Lesson:
 class Lessons:
     """Lessons by label, remembered: encoder and teacher are frozen and a window is always the same.
 
+    What the teacher wrote of a window as it is, both hear with masks and another channel, ``warped`` of the windows by
+    another vocal tract: the student is to do as its teacher does with voices that neither was trained on.
+
     A small teacher's fit in memory, and a step costs the student alone; past ``REMEMBERED_BYTES`` they are computed
     again each time.
     """
@@ -101,8 +116,10 @@ class Lessons:
         processor: WhisperProcessor,
         utterances: Sequence[Utterance],
         seed: int,
+        warped: float = 0.0,
     ) -> None:
         self.teacher, self.processor, self.utterances, self.seed = teacher, processor, utterances, seed
+        self.warped = warped
         self._remembered: dict[int, Lesson] = {}
         self._nbytes = 0
 
@@ -112,7 +129,9 @@ class Lessons:
         if row["window"] in self._remembered:
             return self._remembered[row["window"]]
         window = draw_window(self.utterances, self.seed, row["window"])
-        features = features_of([window], self.processor, self.teacher.dtype).to(self.teacher.device)
+        rng = random.Random(f"lesson-{self.seed}-{row['window']}")
+        heard = augment(features_of([window], self.processor, torch.float32), rng, self.warped)
+        features = heard.to(self.teacher.device, self.teacher.dtype)
         tokens = torch.tensor(row["prompt"] + row["tokens"])
         labels = tokens[1:].clone()
         labels[: len(row["prompt"]) - 1] = IGNORED
@@ -180,7 +199,7 @@ def distil(
     student = shrink(teacher, stage.layers).to(torch.bfloat16)
     student.get_encoder().requires_grad_(False)
     attend_fast(student)
-    lessons = Lessons(copy.deepcopy(teacher).to(torch.bfloat16), processor, utterances, seed)
+    lessons = Lessons(copy.deepcopy(teacher).to(torch.bfloat16), processor, utterances, seed, stage.warped)
 
     def loss_of(step: int) -> dict[str, torch.Tensor]:
         chosen = random.Random(f"{seed}-distil-{step}").sample(rows, stage.size)

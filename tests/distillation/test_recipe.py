@@ -21,6 +21,7 @@ from components.distillation.alignment import align, letter_frames
 from components.distillation.encoded import EncodedBatches
 from components.distillation.examples import texts
 from components.distillation.export import export
+from components.distillation.labels import draw_window, features_of
 from components.distillation.teacher import (
     Listener,
     encode,
@@ -364,6 +365,21 @@ def test_the_whole_recipe_in_small(manifest, tokenizer, tmp_path):
     started = distill.shrink(teacher)
     moved = [not torch.equal(a, b) for a, b in zip(student.parameters(), started.parameters(), strict=True)]
     assert any(moved)
+
+
+@needs_synthesizers
+def test_a_lesson_is_heard_otherwise_than_it_was_labelled_but_always_alike(manifest, tokenizer):
+    from transformers import WhisperProcessor
+
+    teacher = new_listener(tokenizer, seed=1).model.float()
+    processor = WhisperProcessor(extractor_of(), tokenizer)
+    utterances = load_utterances([manifest])
+    row = {"window": 3, "prompt": [1, 2], "tokens": [3, 4]}
+    lesson, again = (distill.Lessons(teacher, processor, utterances, seed=1, warped=1.0)(row) for _ in range(2))
+    assert torch.equal(lesson.hidden, again.hidden)
+    plain = encode(teacher.get_encoder(), features_of([draw_window(utterances, 1, 3)], processor, torch.float32))[0]
+    assert lesson.hidden.shape == plain.shape
+    assert not torch.allclose(lesson.hidden, plain, atol=1e-3)
 
 
 def extractor_of():

@@ -209,7 +209,7 @@ def test_who_waits_for_anothers_benchmark_is_told_and_can_stop(tab, tmp_path):
     event = cancellations.begin("me")
     with tab.lab.benchmarks.turn():
         run = tab._run(visit, event, "me", cancellations, fresh=True)
-        assert "somebody else's" in next(run)[tab.status]
+        assert "One benchmark runs at a time" in next(run)[tab.status]
         event.set()
         last = next(run)
     assert "Stopped" in last[tab.status]

@@ -70,6 +70,11 @@ def styled(figure: go.Figure, *, x: str, y: str, height: int = HEIGHT_PX) -> go.
     return figure
 
 
+def broken_label(lane_id: str, length: int) -> str:
+    """A lane's name in lines of at most so many characters, for an axis."""
+    return "<br>".join(escape(line) for line in wrap(lane_label(lane_id), length))
+
+
 def _height(entries: int) -> int:
     return HEIGHT_PX + LEGEND_ROW_PX * max(0, entries - 3)
 
@@ -172,7 +177,7 @@ def parameters_figure(infos: Sequence[ModelInfo]) -> go.Figure:
     """Millions of parameters: one line a lane, encoder and decoder stacked, the total at its end."""
     figure = go.Figure()
     for info in infos:
-        label = "<br>".join(escape(line) for line in wrap(lane_label(info.lane_id), LABEL_LENGTH))
+        label = broken_label(info.lane_id, LABEL_LENGTH)
         for part, count in (("encoder", info.encoder_parameters), ("decoder", info.decoder_parameters)):
             bar = _bar(info.lane_id, part) | {"offsetgroup": None, "showlegend": False}
             figure.add_bar(

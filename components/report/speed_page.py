@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from components.core.catalog import lane_label
 from components.core.types import BASELINE_LANE
-from components.report.figures import ENCODER_PATTERN, styled
+from components.report.figures import ENCODER_PATTERN, broken_label, styled
 from components.report.theme import INK, lane_colour
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ COLUMNS = (
     "How",
 )
 
+TICK_LENGTH = 8
+"""Characters of a lane's name before it is broken: five stand side by side."""
+
 
 def speed_figure(result: SpeedJSON) -> go.Figure:
     """Seconds over all clips replayed: a bar a lane, encoder and decoder stacked."""
@@ -40,9 +43,15 @@ def speed_figure(result: SpeedJSON) -> go.Figure:
             if part == "encoder":
                 marker["pattern"] = ENCODER_PATTERN
             hover = f"{part} %{{y:.2f}} s<extra>{label}</extra>"
-            figure.add_bar(x=[label], y=[seconds], name=f"{label}, {part}", marker=marker, hovertemplate=hover)
+            figure.add_bar(
+                x=[broken_label(lane["lane_id"], TICK_LENGTH)],
+                y=[seconds],
+                name=f"{label}, {part}",
+                marker=marker,
+                hovertemplate=hover,
+            )
     figure.update_layout(barmode="stack")
-    return _layout(figure, y="Encoder (hatched) + decoder (seconds)")
+    return _layout(figure, y="Time (seconds), encoder hatched")
 
 
 def speed_ratio_figure(result: SpeedJSON) -> go.Figure:
@@ -53,7 +62,7 @@ def speed_ratio_figure(result: SpeedJSON) -> go.Figure:
             continue
         label = escape(lane_label(lane["lane_id"]))
         figure.add_bar(
-            x=[label],
+            x=[broken_label(lane["lane_id"], TICK_LENGTH)],
             y=[lane["ratio"]],
             name=label,
             marker={"color": lane_colour(lane["lane_id"])},
@@ -74,7 +83,7 @@ def speed_token_figure(result: SpeedJSON) -> go.Figure:
         limit_ms = lane["ms_per_token"] * lane["bandwidth_fraction"]
         share = f"{lane['bandwidth_fraction']:.0%}"
         figure.add_bar(
-            x=[label],
+            x=[broken_label(lane["lane_id"], TICK_LENGTH)],
             y=[lane["ms_per_token"]],
             name=label,
             marker={"color": lane_colour(lane["lane_id"])},
@@ -84,7 +93,7 @@ def speed_token_figure(result: SpeedJSON) -> go.Figure:
             hovertemplate=f"%{{y:.3f}} ms a token, {share} of the memory bandwidth<extra>{label}</extra>",
         )
         figure.add_scatter(
-            x=[label],
+            x=[broken_label(lane["lane_id"], TICK_LENGTH)],
             y=[limit_ms],
             name=f"{label}, limit",
             mode="markers",

@@ -11,7 +11,7 @@ import gradio as gr
 from fastapi.responses import JSONResponse
 from gradio.context import LocalContext
 
-from components.core.errors import Cancelled, WhisperSpaceError
+from components.core.errors import AudioError, Cancelled, WhisperSpaceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,7 +143,8 @@ def plain_words() -> Iterator[None]:
     except Cancelled as error:
         raise Refused("Cancelled. Nothing of that run was kept.", cancelled=True) from error
     except WhisperSpaceError as error:
-        log.info("refused: %s", error.message, exc_info=error.__cause__)
+        # Why a file is no audio is in the sentence; a decoder's traceback for each would fill the log.
+        log.info("refused: %s", error.message, exc_info=None if isinstance(error, AudioError) else error.__cause__)
         raise Refused(error.message) from error
     except gr.Error as error:  # ZeroGPU's: a quota, or no GPU to be had
         log.warning("%s: %s", error.title, error.message)

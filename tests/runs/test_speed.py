@@ -169,7 +169,7 @@ def test_the_command_line(environ, monkeypatch, capsys, tmp_path):
     assert "ms/token" in captured.out
     text = page.read_text()
     assert "Plotly.newPlot" in text
-    assert "Encoder (hatched) + decoder (seconds)" in text
+    assert "Time (seconds), encoder hatched" in text
     assert "Distil-Whisper" in text
     assert main([*arguments[:-2], str(tmp_path / "no" / "where.html")]) == 2
 

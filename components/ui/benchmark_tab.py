@@ -398,7 +398,11 @@ class BenchmarkTab:
         if clip_id is None or visit is None or visit.report is None:
             return gr.Audio(visible=False), ""
         sound = visit.audio.get(clip_id)
-        audio = gr.Audio(value=sound, visible=sound is not None)
+        try:
+            audio = gr.Audio(value=sound, visible=sound is not None)  # copies the file
+        except OSError:
+            log.exception("the clip cannot be offered to listen to")
+            audio = gr.Audio(visible=False)
         if not visit.rows.exists():
             return audio, markup.message("This report came without the words. Open its file of rows to read them.")
         rows = [row for row in records.read_rows(visit.rows)[1] if row.clip_id == clip_id]

@@ -159,8 +159,9 @@ def tab(lab):
         return BenchmarkTab(lab)
 
 
-def test_a_full_disk_keeps_and_shows_what_is_done(tab, tmp_path):
-    """The system refuses what lies beyond a file's first kilobytes: the rows break off, and so does the archive."""
+def test_a_full_disk_keeps_and_shows_what_is_done(tab, tmp_path, monkeypatch):
+    """The system refuses what is beyond a file's first kilobytes: rows, archive and the clip to hear break off."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))  # no copy is there from before
     visit = Visit(tmp_path, Manifest(EXAMPLES), {"limit": 8, "lanes": ["distil"]})
     cancellations = Cancellations()
 
@@ -179,6 +180,7 @@ def test_a_full_disk_keeps_and_shows_what_is_done(tab, tmp_path):
     assert last[tab.resume].interactive
     assert last[tab.run].interactive
     assert not last[tab.download].interactive
+    assert not last[tab.player].visible
     done = visit.report["summary"]["clips"]
     assert 1 <= done < 8
     assert len(last[tab.clip].choices) == done
@@ -187,6 +189,7 @@ def test_a_full_disk_keeps_and_shows_what_is_done(tab, tmp_path):
     assert "Done: 8 clips." in last[tab.status]
     assert visit.rows.read_text().startswith(kept)
     assert last[tab.download].interactive
+    assert last[tab.player].visible
     assert not last[tab.resume].interactive
 
 

@@ -326,9 +326,8 @@ def new_listener(tokenizer: WhisperTokenizer, seed: int, start: str | None = Non
     from transformers import WhisperForConditionalGeneration
 
     torch.manual_seed(seed)
-    if start is None:
-        return Listener(WhisperForConditionalGeneration(teacher_config(tokenizer, decoder_layers=2))).bfloat16()
-    return Listener(load_teacher(start)[0]).bfloat16()
+    config = teacher_config(tokenizer, decoder_layers=2)
+    return Listener(load_teacher(start)[0] if start else WhisperForConditionalGeneration(config)).bfloat16()
 
 
 def load_teacher(checkpoint: str) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:

@@ -14,7 +14,7 @@ from components.report.figures import ENCODER_PATTERN, broken_label, styled
 from components.report.theme import INK, lane_colour
 
 if TYPE_CHECKING:
-    from components.core.records import SpeedJSON
+    from components.core.records import SpeedJSON, SpeedLaneJSON
 
 COLUMNS = (
     "Lane",
@@ -44,7 +44,7 @@ def speed_figure(result: SpeedJSON) -> go.Figure:
                 marker["pattern"] = ENCODER_PATTERN
             hover = f"{part} %{{y:.2f}} s<extra>{label}</extra>"
             figure.add_bar(
-                x=[broken_label(lane["lane_id"], TICK_LENGTH)],
+                x=[_tick(lane)],
                 y=[seconds],
                 name=f"{label}, {part}",
                 marker=marker,
@@ -62,7 +62,7 @@ def speed_ratio_figure(result: SpeedJSON) -> go.Figure:
             continue
         label = escape(lane_label(lane["lane_id"]))
         figure.add_bar(
-            x=[broken_label(lane["lane_id"], TICK_LENGTH)],
+            x=[_tick(lane)],
             y=[lane["ratio"]],
             name=label,
             marker={"color": lane_colour(lane["lane_id"])},
@@ -83,7 +83,7 @@ def speed_token_figure(result: SpeedJSON) -> go.Figure:
         limit_ms = lane["ms_per_token"] * lane["bandwidth_fraction"]
         share = f"{lane['bandwidth_fraction']:.0%}"
         figure.add_bar(
-            x=[broken_label(lane["lane_id"], TICK_LENGTH)],
+            x=[_tick(lane)],
             y=[lane["ms_per_token"]],
             name=label,
             marker={"color": lane_colour(lane["lane_id"])},
@@ -93,7 +93,7 @@ def speed_token_figure(result: SpeedJSON) -> go.Figure:
             hovertemplate=f"%{{y:.3f}} ms a token, {share} of the memory bandwidth<extra>{label}</extra>",
         )
         figure.add_scatter(
-            x=[broken_label(lane["lane_id"], TICK_LENGTH)],
+            x=[_tick(lane)],
             y=[limit_ms],
             name=f"{label}, limit",
             mode="markers",
@@ -163,6 +163,10 @@ def speed_table(result: SpeedJSON) -> str:
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _tick(lane: SpeedLaneJSON) -> str:
+    return broken_label(lane["lane_id"], TICK_LENGTH)
 
 
 def _layout(figure: go.Figure, *, y: str) -> go.Figure:

@@ -60,10 +60,11 @@ class BenchmarkOptions(BaseModel):
 
 
 MEASURING: dict[str, Any] = {"concurrency_id": "measure", "concurrency_limit": 1 + MAX_WAITING + MAX_FETCHING}
-BENCHMARKING: dict[str, Any] = {"concurrency_id": "benchmark", "concurrency_limit": 8}
-"""One runs at a time, in ``Lab.benchmarks``; so many may wait for it."""
 """For Gradio's queue: who comes in is served, refused, or told their place, by the Lab. It alone knows who waits for a
 download, and so takes nobody's place on the device; there, one comparison runs at a time."""
+
+BENCHMARKING: dict[str, Any] = {"concurrency_id": "benchmark", "concurrency_limit": 8}
+"""One runs at a time, in ``Lab.benchmarks``; the others of so many wait for it there."""
 
 
 def register(lab: "Lab", cancellations: Cancellations) -> None:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
 STOPPED = "Stopped. What is done is kept; Resume goes on with the rest."
 
 OPENING = "Opening the data set and the models. Those of the hub are fetched first, which can take minutes."
@@ -219,8 +218,8 @@ class BenchmarkTab:
                 cancellations.end(session_of(request), event)
                 yield self._gone()
 
-        def stop(event: threading.Event) -> Any:
-            event.set()
+        def stop(event: threading.Event, request: gr.Request) -> Any:
+            cancellations.stop(session_of(request), event)
             return markup.message("Stopping…")
 
         self.source.change(lambda name: gr.Column(visible=name == "files"), self.source, self.uploads, **at_once)

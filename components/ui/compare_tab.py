@@ -231,8 +231,8 @@ class CompareTab:
             finally:
                 cancellations.end(session_of(request), event)
 
-        def stop(event: threading.Event) -> tuple[Any, ...]:
-            event.set()
+        def stop(event: threading.Event, request: gr.Request) -> tuple[Any, ...]:
+            cancellations.stop(session_of(request), event)
             return *running(False), markup.message("Cancelled. Nothing of that run was kept.")
 
         started = self.run.click(start, None, [ticket, *buttons, self.status], queue=False, **private)

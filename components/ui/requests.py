@@ -88,12 +88,16 @@ class Cancellations:
             if not events:
                 self._events.pop(session, None)
 
-    def stop(self, session: str) -> None:
-        """Ask every request of a session to stop, and forget them."""
+    def stop(self, session: str, event: threading.Event | None = None) -> None:
+        """Ask one request of a session to stop, or every one, and forget it: one that only waited may never begin."""
+        if event is not None:
+            self.end(session, event)
+            event.set()
+            return
         with self._lock:
             events = self._events.pop(session, set())
-        for event in events:
-            event.set()
+        for each in events:
+            each.set()
 
     @contextmanager
     def request(self, session: str) -> Iterator[threading.Event]:

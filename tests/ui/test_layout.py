@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 
+import gradio as gr
 import pytest
 
 from components.core.settings import Settings
@@ -59,7 +60,7 @@ def test_cancel_and_stop_end_their_own_run_alone(lab):
     assert len(stops) == 2
     for stop in stops:
         mine, other = threading.Event(), threading.Event()
-        stop.fn(mine)
+        stop.fn(mine, gr.Request(session_hash="me"))
         assert mine.is_set()
         assert not other.is_set()
         assert [block.get_block_name() for block in stop.inputs] == ["state"]

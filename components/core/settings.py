@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
 
 from components.core.catalog import LANES, PAIRS, get_pair, split_checkpoint
 from components.core.errors import CheckpointError, SettingsError
@@ -13,14 +14,30 @@ from components.core.fitting import check_fit, known_kind
 from components.core.types import Pair
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 AUTO = "auto"
 CUSTOM_PAIR = "custom"
 """The pair that ``TEACHER_CHECKPOINT`` and ``STUDENT_CHECKPOINT`` define."""
 
 ACCELERATED_PAIR = "large-v2"
-FALLBACK_PAIR = "offline"
+FALLBACK_PAIR = "base"
+
+FORMER_NAMES = {"offline": FALLBACK_PAIR}
+"""Pairs that older duplicates of this Space still name -> what is read instead."""
+
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
+
+Hardware = Literal["cpu", "cuda", "zero-gpu"]
+
+OFFERED: Mapping[Hardware, tuple[str, ...]] = MappingProxyType(
+    {
+        "cpu": (FALLBACK_PAIR, "small.en"),
+        "cuda": (ACCELERATED_PAIR, "large-v3.5", FALLBACK_PAIR),
+        "zero-gpu": (ACCELERATED_PAIR, FALLBACK_PAIR),  # each one is loaded before the page opens
+    }
+)
+"""Pairs on offer where ``PAIRS`` is not set, by hardware; the first one is what ``auto`` means."""
 
 DTYPES = (AUTO, "float32", "float16", "bfloat16", "int8")
 ATTENTIONS = (AUTO, "eager", "sdpa", "flash_attention_2", "flash_attention_3")
@@ -41,12 +58,13 @@ DEFAULT_MAX_AUDIO_S = 3600.0
 class Settings:
     """The variables of a deployment, checked. ``Settings()`` is what an empty environment gives.
 
-    ``pair`` and ``pairs`` may still say ``auto``: ``resolve_pair`` and ``resolve_pairs`` settle that once the device
-    is known. ``max_audio_s`` is in seconds; ``token`` never shows in a ``repr``.
+    ``pair`` and ``pairs`` may say ``auto``, and ``pairs`` may be empty, which stands for those that suit the hardware:
+    ``resolve_pair`` and ``resolve_pairs`` settle that once it is known. ``max_audio_s`` is in seconds; ``token`` never
+    shows in a ``repr``.
     """
 
     pair: str = AUTO
-    pairs: tuple[str, ...] = (AUTO, FALLBACK_PAIR)
+    pairs: tuple[str, ...] = ()
     teacher_checkpoint: str | None = None
     student_checkpoint: str | None = None
     lanes: tuple[str, ...] = ()
@@ -73,10 +91,10 @@ class Settings:
             reader.fit(teacher, student)
         custom = (CUSTOM_PAIR,) if teacher and student else ()
         known_pairs = (AUTO, *PAIRS, *custom)
-        pair = reader.choice("PAIR", known_pairs, CUSTOM_PAIR if custom else AUTO)
+        pair = reader.choice("PAIR", known_pairs, CUSTOM_PAIR if custom else AUTO, FORMER_NAMES)
         settings = cls(
             pair=pair,
-            pairs=_unique((pair, *reader.choices("PAIRS", known_pairs, (*custom, FALLBACK_PAIR)))),
+            pairs=reader.choices("PAIRS", known_pairs, (*custom, FALLBACK_PAIR) if custom else (), FORMER_NAMES),
             teacher_checkpoint=teacher,
             student_checkpoint=student,
             lanes=reader.choices("LANES", tuple(LANES), ()),
@@ -92,13 +110,24 @@ class Settings:
             raise SettingsError(f"These variables are wrong:\n{lines}")
         return settings
 
-    def resolve_pair(self, cuda: bool) -> str:
-        """The default pair on this hardware: ``auto`` is the large pair where CUDA is there, else the offline one."""
-        return _resolve(self.pair, cuda)
+    def resolve_pair(self, hardware: Hardware) -> str:
+        """The pair that the page opens with."""
+        return _resolve(self.pair, hardware)
 
-    def resolve_pairs(self, cuda: bool) -> tuple[str, ...]:
-        """The pairs that visitors may choose, the default one first."""
-        return _unique([_resolve(pair, cuda) for pair in (self.pair, *self.pairs)])
+    def resolve_pairs(self, hardware: Hardware, available: Callable[[str], bool] = lambda _: True) -> tuple[str, ...]:
+        """The pairs that visitors may choose, the default one first.
+
+        ``available`` says whether a checkpoint, as a pair writes it, is here or can be fetched. It is asked of pairs
+        that no variable names; those that one does name are offered and say themselves why they fail.
+        """
+        default = self.resolve_pair(hardware)
+        if self.pairs:
+            return _unique([default, *(_resolve(pair, hardware) for pair in self.pairs)])
+        if self.pair != AUTO:
+            return _unique([default, FALLBACK_PAIR])
+        pairs = [self.get_pair(pair_id) for pair_id in OFFERED[hardware]]
+        offered = [pair.pair_id for pair in pairs if all(available(text) for text in (pair.teacher, pair.student))]
+        return _unique([default, *offered])
 
     def get_pair(self, pair_id: str) -> Pair:
         """A pair of the catalogue, or the one that the checkpoint variables define.
@@ -113,10 +142,8 @@ class Settings:
         return get_pair(pair_id, also=(CUSTOM_PAIR,))
 
 
-def _resolve(pair: str, cuda: bool) -> str:
-    if pair != AUTO:
-        return pair
-    return ACCELERATED_PAIR if cuda else FALLBACK_PAIR
+def _resolve(pair: str, hardware: Hardware) -> str:
+    return OFFERED[hardware][0] if pair == AUTO else pair
 
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:
@@ -133,14 +160,24 @@ class _Reader:
     def text(self, name: str) -> str | None:
         return self.environ.get(name, "").strip() or None
 
-    def choice(self, name: str, known: Sequence[str], default: str) -> str:
-        return (self.choices(name, known, (default,), many=False) or (default,))[0]
+    def choice(self, name: str, known: Sequence[str], default: str, former: Mapping[str, str] = NO_NAMES) -> str:
+        return (self.choices(name, known, (default,), former, many=False) or (default,))[0]
 
-    def choices(self, name: str, known: Sequence[str], default: Sequence[str], *, many: bool = True) -> tuple[str, ...]:
+    def choices(
+        self,
+        name: str,
+        known: Sequence[str],
+        default: Sequence[str],
+        former: Mapping[str, str] = NO_NAMES,
+        *,
+        many: bool = True,
+    ) -> tuple[str, ...]:
+        """The names that a variable lists, each of ``known``; ``former`` maps names that are read as another."""
         text = self.text(name)
         if text is None:
             return tuple(default)
-        names = _unique([part.strip() for part in text.split(",") if part.strip()] if many else [text])
+        parts = [part.strip() for part in text.split(",") if part.strip()] if many else [text]
+        names = _unique([former.get(part, part) for part in parts])
         unknown = [part for part in names if part not in known]
         if unknown or not names:
             some = "any of these, with commas between" if many else "one of these"

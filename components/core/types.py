@@ -57,12 +57,16 @@ class LaneSpec:
 
 @dataclass(frozen=True)
 class Pair:
-    """A teacher and the student distilled from it; each a hub id, ``id@revision`` or a folder."""
+    """A teacher and the student distilled from it; each a hub id, ``id@revision`` or a folder.
+
+    ``long_form``: how audio over 30 s is cut where nobody chooses: the way that suits the student.
+    """
 
     pair_id: str
     teacher: str
     student: str
     note: str = ""
+    long_form: LongForm = "sequential"
 
 
 @dataclass(frozen=True)

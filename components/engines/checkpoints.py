@@ -19,6 +19,7 @@ from components.core.catalog import checkpoint_name, split_checkpoint
 from components.core.errors import Cancelled, CheckpointError
 from components.core.fitting import kind_of
 from components.engines.device import is_out_of_memory
+from components.engines.packaged import local_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,11 @@ LAZY_NAMES = (
 )
 """What the engines import of Transformers inside functions."""
 
+
+DECODER_FILES = "decoder-*.safetensors"
+"""Weights of a student without those that it has in common with its teacher."""
+
+DECODER_LAYERS = "model.decoder.layers."
 
 _fetched: dict[tuple[str, str | None], str] = {}
 """Folders of the hub's checkpoints that are here, whole: loading from there asks the hub for nothing more, and so does
@@ -119,14 +125,45 @@ def load_kind(lane: LaneSpec, token: str | None = None) -> Kind:
     )
 
 
-def load_model(lane: LaneSpec, *, dtype: torch.dtype, attention: str, token: str | None = None) -> PreTrainedModel:
+def teacher_of(lane: LaneSpec) -> LaneSpec | None:
+    """The teacher whose encoder and embeddings a student's folder leaves out; ``None`` for a complete checkpoint.
+
+    Such a folder holds ``config.json``, with the teacher's name under ``distilled_from``, and the decoder's layers.
+    """
+    folder = Path(lane.checkpoint)
+    if not any(folder.glob(DECODER_FILES)):
+        return None
+    try:
+        name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["distilled_from"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    checkpoint, revision = split_checkpoint(name)
+    return replace(lane, checkpoint=checkpoint, revision=revision, assistant=None)
+
+
+def load_model(
+    lane: LaneSpec,
+    *,
+    dtype: torch.dtype,
+    attention: str,
+    token: str | None = None,
+    teacher: PreTrainedModel | None = None,
+) -> PreTrainedModel:
     """Load the weights in ``dtype`` on the CPU.
+
+    ``teacher``: of a student that leaves its encoder out, the teacher, where it is loaded already; the student is then
+    on the same device.
 
     Raises:
         CheckpointError: no safetensors, a corrupt or incomplete file, gated, not reachable.
     """
     from transformers import AutoModelForSpeechSeq2Seq
 
+    _check_place(lane.checkpoint)
+    if (origin := teacher_of(lane)) is not None:
+        if teacher is None:
+            teacher = load_model(origin, dtype=dtype, attention=attention, token=token)
+        return _grafted(lane, teacher, attention)
     with explained(lane.checkpoint):
         model, report = AutoModelForSpeechSeq2Seq.from_pretrained(
             _place(lane),
@@ -143,6 +180,38 @@ def load_model(lane: LaneSpec, *, dtype: torch.dtype, attention: str, token: str
             f"{len(missing)} tensors are missing. Export it again."
         )
     return model.eval()
+
+
+def _grafted(lane: LaneSpec, teacher: PreTrainedModel, attention: str) -> PreTrainedModel:
+    """A student from the decoder layers in its folder and everything else of its teacher, which the two then share."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import GenerationConfig, WhisperForConditionalGeneration
+
+    config = load_config(lane)
+    with explained(lane.checkpoint):
+        own: dict[str, torch.Tensor] = {}
+        for file in sorted(Path(lane.checkpoint).glob(DECODER_FILES)):
+            own |= load_file(file)
+    weights = {name: tensor for name, tensor in teacher.state_dict().items() if not name.startswith(DECODER_LAYERS)}
+    weights |= {name: tensor.to(teacher.device, teacher.dtype) for name, tensor in own.items()}
+    with torch.device("meta"):
+        student = WhisperForConditionalGeneration._from_config(  # noqa: SLF001 - `from_pretrained` without a file
+            config, attn_implementation=attention, dtype=teacher.dtype
+        )
+    try:
+        student.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{checkpoint_name(lane.checkpoint)} does not fit its teacher: its config.json, its layers and "
+            f"{checkpoint_name(config.distilled_from)} do not belong together. Export it again."
+        ) from error
+    student.tie_weights()
+    student.model.encoder = teacher.model.encoder
+    rules = teacher.generation_config.to_dict()
+    rules.pop("alignment_heads", None)  # the teacher's, in layers that the student does not have
+    student.generation_config = GenerationConfig.from_dict(rules)
+    return student.eval()
 
 
 class Models:
@@ -166,7 +235,10 @@ class Models:
         key = lane.checkpoint, lane.revision, dtype, device.kind
         model = self._models.get(key)
         if model is None:
-            model = load_model(lane, dtype=dtype, attention=attention, token=token)
+            origin, teacher = teacher_of(lane), None
+            if origin is not None:
+                teacher = self.get(origin, dtype=dtype, attention=attention, device=device, token=token)
+            model = load_model(lane, dtype=dtype, attention=attention, token=token, teacher=teacher)
             any(share_encoder(model, other) for other in list(self._models.values()))
             model = model.to(device.kind)
             with self._lock:
@@ -206,6 +278,7 @@ def load_processor(lane: LaneSpec, token: str | None = None) -> ProcessorMixin:
     """
     from transformers import AutoProcessor
 
+    lane = teacher_of(lane) or lane
     with explained(lane.checkpoint):
         processor = AutoProcessor.from_pretrained(_place(lane), **_source(lane, token))
     tokenizer = getattr(processor, "tokenizer", None)
@@ -243,6 +316,9 @@ def explained(checkpoint: str) -> Iterator[None]:
 
 
 def _place(lane: LaneSpec) -> str:
+    """Folder of a checkpoint that is here, else its hub id."""
+    if (lane.checkpoint, lane.revision) not in _fetched and (folder := local_folder(lane.checkpoint, lane.revision)):
+        remember(lane.checkpoint, lane.revision, folder)
     return _fetched.get((lane.checkpoint, lane.revision), lane.checkpoint)
 
 

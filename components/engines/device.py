@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from components.core.settings import Hardware
+
     Function = TypeVar("Function", bound=Callable[..., Any])
 
 LIBRARIES = (
@@ -48,9 +50,11 @@ class Device:
     kind: Literal["cuda", "mps", "cpu"]
 
     @property
-    def accelerated(self) -> bool:
-        """Whether the large pair is the default here."""
-        return self.kind == "cuda"
+    def hardware(self) -> Hardware:
+        """The kind of machine, by which the default pairs are chosen."""
+        if self.kind != "cuda":
+            return "cpu"
+        return "zero-gpu" if zero_gpu() else "cuda"
 
     def synchronize(self) -> None:
         """Wait until every kernel that was launched has ended, so that a clock read after it is true."""

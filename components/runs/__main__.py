@@ -289,7 +289,7 @@ def _speed(options: argparse.Namespace) -> int:
     from components.runs.speed import speed
 
     settings = Settings.from_env(os.environ)
-    pair = options.pair or settings.resolve_pair(devices.detect().accelerated)
+    pair = options.pair or settings.resolve_pair(devices.detect().hardware)
     with _progress() as progress:
         result = speed(pair, settings, lanes=options.lanes, limit=options.limit, progress=progress)
     machine = result["machine"]

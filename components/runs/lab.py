@@ -66,12 +66,12 @@ class Lab:
 
     @property
     def default_pair(self) -> str:
-        return self.settings.resolve_pair(self.device.accelerated)
+        return self.settings.resolve_pair(self.device.hardware)
 
     @property
     def offered_pairs(self) -> tuple[str, ...]:
         """The pairs that these settings offer; on ZeroGPU those of them that were placed, and the default one."""
-        pairs = self.settings.resolve_pairs(self.device.accelerated)
+        pairs = self.settings.resolve_pairs(self.device.hardware, self.downloads.available)
         return tuple(pair for pair in pairs if pair == self.default_pair or self._placed(pair))
 
     def offered_lanes(self, pair: str | None = None) -> tuple[LaneSpec, ...]:

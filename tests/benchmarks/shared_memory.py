@@ -34,7 +34,7 @@ def main() -> int:
     parser = common.parser(__doc__)
     parser.add_argument("--pairs", default="small.en,medium.en,large-v2", help="of the catalogue, really loaded")
     options = parser.parse_args()
-    measured = {"offline": _measured([options.teacher, options.student], "auto")}
+    measured = {"base": _measured([options.teacher, options.student], "auto")}
     for pair_id in filter(None, options.pairs.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             measured[pair_id] = _measured(_saved(pair_id, Path(folder)), "float16")

@@ -29,7 +29,7 @@ def import_s(module: str) -> float:
 def start_s(clip: str) -> tuple[float, float]:
     """Seconds from the command to the page, and to the first comparison."""
     started = perf_counter()
-    with running_app(PAIR="offline") as url:
+    with running_app(PAIR="base") as url:
         page_s = perf_counter() - started
         result = Client(url, verbose=False).predict(audio=handle_file(clip), api_name="/compare")
         answered_s = perf_counter() - started

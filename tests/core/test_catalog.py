@@ -5,10 +5,10 @@ import json
 import pytest
 
 from components.core.catalog import (
-    ARCHITECTURES,
+    CHECKPOINTS,
     LANES,
+    PACKAGED,
     PAIRS,
-    ROOT,
     architecture,
     checkpoint_name,
     get_pair,
@@ -54,20 +54,27 @@ def test_the_other_checkpoints_have_their_published_size(checkpoint, millions):
     assert round(_parameters(checkpoint)[0] / 1e6) == millions
 
 
-def test_every_pair_of_the_hub_has_its_architecture():
-    for pair in PAIRS.values():
-        if pair.pair_id != "offline":
-            assert pair.teacher in ARCHITECTURES
-            assert pair.student in ARCHITECTURES
+def test_base_has_its_published_parameters():
+    assert _parameters("openai/whisper-base")[0] == 72_593_920
 
 
-def test_a_teacher_and_its_student_share_the_encoder():
-    for pair in PAIRS.values():
-        if pair.pair_id == "offline":
-            continue
-        teacher, student = architecture(pair.teacher), architecture(pair.student)
-        assert student.pop("decoder_layers") < teacher.pop("decoder_layers")
-        assert student == teacher
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=list(PAIRS))
+def test_a_teacher_and_its_student_share_the_encoder(pair):
+    teacher, student = architecture(pair.teacher), architecture(pair.student)
+    assert student.pop("decoder_layers") < teacher.pop("decoder_layers")
+    assert student == teacher
+
+
+def test_students_made_for_chunks_get_them():
+    assert {pair.pair_id for pair in PAIRS.values() if pair.long_form == "chunked"} == {"large-v2", "medium.en"}
+
+
+def test_packages_have_a_row_for_every_part_and_stand_in_the_requirements():
+    lines = (CHECKPOINTS / "requirements.txt").read_text().splitlines()
+    for row in PACKAGED.values():
+        named = {package for file in row.files for package, _ in file.parts}
+        assert named == set(row.packages)
+        assert {f"{package}=={version}" for package, version in row.packages.items()} <= set(lines)
 
 
 def test_the_architecture_of_a_folder_is_read_from_its_configuration(tiny_teacher):
@@ -100,8 +107,8 @@ def test_lanes_take_their_checkpoint_from_the_pair():
 
 def test_unknown_names_list_the_choices():
     with pytest.raises(LaneError, match=r"'murmur'.*whisper, distil"):
-        lane_specs(PAIRS["offline"], ["whisper", "murmur"])
-    with pytest.raises(CheckpointError, match=r"'huge'.*large-v2.*offline"):
+        lane_specs(PAIRS["base"], ["whisper", "murmur"])
+    with pytest.raises(CheckpointError, match=r"'huge'.*base, large-v2"):
         get_pair("huge")
 
 
@@ -120,7 +127,7 @@ def test_checkpoints_are_split_into_name_and_revision(tmp_path, monkeypatch):
 
 def test_a_path_of_the_server_is_never_shown(tmp_path):
     assert checkpoint_name("openai/whisper-large-v2") == "openai/whisper-large-v2"
-    assert checkpoint_name(str(ROOT / "examples" / "checkpoints" / "teacher")) == "examples/checkpoints/teacher"
+    assert checkpoint_name(str(CHECKPOINTS / "distil-base")) == "examples/checkpoints/distil-base"
     assert checkpoint_name(str(tmp_path / "mine")) == "mine"
 
 

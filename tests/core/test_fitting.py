@@ -14,7 +14,7 @@ from components.core.settings import Settings
 SIZES = {"num_mel_bins": 80, "vocab_size": 51_864}
 
 
-@pytest.mark.parametrize("pair", [pair for pair in PAIRS.values() if pair.pair_id != "offline"])
+@pytest.mark.parametrize("pair", PAIRS.values())
 def test_the_pairs_of_the_catalogue_fit(pair):
     check_fit(known_kind(pair.teacher), known_kind(pair.student))
 

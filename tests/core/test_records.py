@@ -61,7 +61,7 @@ def test_a_comparison_has_the_shape_of_the_contract():
     comparison = Comparison(
         "clip",
         3.0,
-        "offline",
+        "base",
         (_run(), _run("distil", generation_time_s=0.5)),
         (LaneFailure("clip", "speculative", "It failed."),),
         MACHINE,
@@ -75,12 +75,12 @@ def test_a_comparison_has_the_shape_of_the_contract():
 
 
 def test_models_are_compared_as_fractions():
-    teacher = ModelInfo("whisper", PAIRS["offline"].teacher, 1_543_304_960, 636_784_640, 906_520_320, 32, 32)
+    teacher = ModelInfo("whisper", PAIRS["base"].student, 1_543_304_960, 636_784_640, 906_520_320, 32, 32)
     student = ModelInfo("distil", "distil", 756_220_160, 636_784_640, 119_435_520, 32, 2)
     answer = records.models_to_json("large-v2", (teacher, student))
     assert answer["parameter_ratio"] == pytest.approx(0.49000047275167184, abs=1e-14)
     assert answer["decoder_parameter_ratio"] == pytest.approx(0.13175161920253482, abs=1e-14)
-    assert answer["lanes"][0]["checkpoint"] == "examples/checkpoints/teacher"
+    assert answer["lanes"][0]["checkpoint"] == "examples/checkpoints/distil-base"
     assert set(answer["lanes"][0]) == set(records.ModelJSON.__annotations__)
     assert records.models_to_json("large-v2", (teacher,))["parameter_ratio"] is None
 
@@ -101,13 +101,13 @@ def test_schemas_name_every_field(shape):
 def test_an_answer_is_valid_by_its_own_schema():
     from pydantic import TypeAdapter
 
-    comparison = Comparison("clip", 3.0, "offline", (_run(), _run("distil", timed=False)), (), MACHINE)
+    comparison = Comparison("clip", 3.0, "base", (_run(), _run("distil", timed=False)), (), MACHINE)
     answer = records.comparison_to_json(comparison)
     assert TypeAdapter(records.CompareJSON).validate_python(answer, strict=True) == answer
 
 
 def _file_of_rows(path, *rows, torn=""):
-    header = records.header_to_json("offline", {"whisper": PAIRS["offline"].teacher}, {"repeats": 1}, MACHINE)
+    header = records.header_to_json("base", {"whisper": PAIRS["base"].student}, {"repeats": 1}, MACHINE)
     path.write_text("".join(records.to_line(row) for row in (header, *rows)) + torn)
     return path
 
@@ -117,7 +117,7 @@ def test_a_file_of_rows_is_read_back(tmp_path):
     path = _file_of_rows(tmp_path / "runs.jsonl", records.run_to_row(_run()), records.failure_to_row(failure))
     header, rows = records.read_rows(path)
     assert list(rows) == [_run(), failure]
-    assert header["checkpoints"] == {"whisper": "examples/checkpoints/teacher"}
+    assert header["checkpoints"] == {"whisper": "examples/checkpoints/distil-base"}
     assert records.machine_from_json(header["machine"]) == MACHINE
 
 

@@ -12,12 +12,35 @@ def test_an_empty_environment_is_the_default():
     assert Settings.from_env({"PAIR": "", "DTYPE": " "}) == Settings()
 
 
-def test_auto_is_settled_by_the_hardware():
+@pytest.mark.parametrize(
+    ("hardware", "pairs"),
+    [
+        ("cpu", ("base", "small.en")),
+        ("cuda", ("large-v2", "large-v3.5", "base")),
+        ("zero-gpu", ("large-v2", "base")),
+    ],
+)
+def test_auto_is_settled_by_the_hardware(hardware, pairs):
     settings = Settings.from_env({})
-    assert settings.resolve_pair(cuda=True) == "large-v2"
-    assert settings.resolve_pairs(cuda=True) == ("large-v2", "offline")
-    assert settings.resolve_pair(cuda=False) == "offline"
-    assert settings.resolve_pairs(cuda=False) == ("offline",)
+    assert settings.resolve_pair(hardware) == pairs[0]
+    assert settings.resolve_pairs(hardware) == pairs
+
+
+def test_what_cannot_be_had_is_not_offered_unless_a_variable_names_it():
+    def here(checkpoint: str) -> bool:
+        return "base" in checkpoint
+
+    assert Settings().resolve_pairs("cpu", here) == ("base",)
+    assert Settings().resolve_pairs("cuda", here) == ("large-v2", "base")
+    assert Settings.from_env({"PAIRS": "small.en"}).resolve_pairs("cpu", here) == ("base", "small.en")
+    assert Settings.from_env({"PAIR": "small.en"}).resolve_pairs("cpu", here) == ("small.en", "base")
+
+
+def test_the_former_name_of_base_is_read():
+    settings = Settings.from_env({"PAIR": "offline", "PAIRS": "large-v2,offline"})
+    assert settings.resolve_pairs("cpu") == ("base", "large-v2")
+    with pytest.raises(SettingsError, match="LANES says offline"):
+        Settings.from_env({"LANES": "offline"})
 
 
 def test_every_variable_is_read():
@@ -34,7 +57,7 @@ def test_every_variable_is_read():
             "HF_TOKEN": "hf_secret",
         }
     )
-    assert settings.resolve_pairs(cuda=True) == ("small.en", "medium.en", "large-v3.5")
+    assert settings.resolve_pairs("cuda") == ("small.en", "medium.en", "large-v3.5")
     assert settings.lanes == ("distil", "whisper")
     assert (settings.language, settings.dtype, settings.attention, settings.runtime) == (
         "de",
@@ -50,7 +73,7 @@ def test_every_variable_is_read():
 def test_all_mistakes_are_listed_at_once_with_their_choices():
     environ = {
         "PAIR": "huge",
-        "PAIRS": "offline,tiny",
+        "PAIRS": "base,tiny",
         "LANES": "whisper,murmur",
         "LANGUAGE": "english",
         "DTYPE": "float8",
@@ -80,16 +103,16 @@ def test_checkpoints_define_a_custom_pair(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     environ = {"TEACHER_CHECKPOINT": str(tmp_path), "STUDENT_CHECKPOINT": "someone/student@v1.0"}
     settings = Settings.from_env(environ)
-    assert settings.resolve_pairs(cuda=True) == ("custom", "offline")
+    assert settings.resolve_pairs("cuda") == ("custom", "base")
     assert settings.get_pair("custom").teacher == str(tmp_path)
     assert settings.get_pair("custom").student == "someone/student@v1.0"
-    assert settings.get_pair("offline") is PAIRS["offline"]
-    assert Settings.from_env({**environ, "PAIR": "small.en"}).resolve_pairs(cuda=False) == (
+    assert settings.get_pair("base") is PAIRS["base"]
+    assert Settings.from_env({**environ, "PAIR": "small.en"}).resolve_pairs("cpu") == (
         "small.en",
         "custom",
-        "offline",
+        "base",
     )
-    with pytest.raises(CheckpointError, match=r"huge.*offline, custom"):
+    with pytest.raises(CheckpointError, match=r"huge.*base.*custom"):
         settings.get_pair("huge")
 
 

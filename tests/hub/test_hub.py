@@ -1,4 +1,4 @@
-"""The page against a hub that misbehaves: a sentence for each fault, the offline pair after each, and a retry."""
+"""The page against a hub that misbehaves: a sentence for each fault, a pair that is here after each, and a retry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TOKEN = "hf_LoopbackSecret"
-CATALOGUE = [pair for pair in PAIRS if pair != "offline"]
+CATALOGUE = [pair for pair in PAIRS if pair != "base"]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def report(make_run):
     from components.runs.summary import report_json, tally_of
 
     machine = Machine("cpu", HOSTILE, "Linux", "3.11", {"torch": "2"}, 2, processes=2)
-    header = header_to_json("offline", {"whisper": "a/b", "distil": "c/d"}, {"repeats": 1}, machine)
+    header = header_to_json("base", {"whisper": "a/b", "distil": "c/d"}, {"repeats": 1}, machine)
     header["data"] = HOSTILE
     tally = tally_of(header)
     for number, clip in enumerate(("one", "two", HOSTILE)):

@@ -42,10 +42,10 @@ def test_a_comparison(lab, source):
 
 
 def test_what_is_offered(lab):
-    assert (lab.default_pair, lab.offered_pairs) == ("custom", ("custom", "offline"))
+    assert (lab.default_pair, lab.offered_pairs) == ("custom", ("custom", "base"))
     assert [lane.lane_id for lane in lab.default_lanes()] == ["whisper", "distil"]
     assert [lane.lane_id for lane in lab.offered_lanes()] == list(LANES)
-    assert lab.offered_lanes("offline")[0].checkpoint.endswith("teacher")
+    assert lab.offered_lanes("base")[0].checkpoint.endswith("whisper-base")
     only = Lab(replace(lab.settings, lanes=("distil",)))
     assert [lane.lane_id for lane in only.offered_lanes()] == ["distil"]
     with pytest.raises(LaneError, match=r"no lane called “whisper” here\. Choose from: distil"):
@@ -55,7 +55,7 @@ def test_what_is_offered(lab):
 @pytest.mark.parametrize(
     ("arguments", "error", "sentence"),
     [
-        ({"pair": "huge"}, CheckpointError, r"no pair called “huge” here. Choose one of: custom, offline"),
+        ({"pair": "huge"}, CheckpointError, r"no pair called “huge” here. Choose one of: custom, base"),
         ({"pair": "large-v3"}, CheckpointError, r"no pair called “large-v3” here"),  # known, but not offered
         ({"lanes": ["whisper", "x"]}, LaneError, r"no lane called “x” here. Choose from: whisper, distil"),
         ({"repeats": 0}, LaneError, "from 1 to 100"),

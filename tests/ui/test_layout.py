@@ -80,7 +80,7 @@ def test_the_shipped_pair_is_labelled_where_it_is_chosen(tiny_teacher, tiny_stud
     labels = {value: label for label, value in pair.choices}
     assert labels == {
         "custom": "custom",
-        "offline": "offline (Made for synthetic English speech, not for a visitor's voice)",
+        "base": "base (Distilled here, for English)",
     }
 
 
@@ -96,4 +96,4 @@ def test_a_wrong_variable_stops_the_start_with_the_choices(variables):
     assert "hf_Secret" not in done.stdout + done.stderr
     for name in variables:
         assert name in done.stderr
-    assert BASELINE_LANE in done.stderr or "offline" in done.stderr
+    assert BASELINE_LANE in done.stderr or "base" in done.stderr

@@ -38,7 +38,7 @@ def run(lane_id, decoder_s, **changes):
 
 
 def comparison(*runs, failures=(), **changes):
-    return Comparison("a", 5.0, "offline", tuple(runs), tuple(failures), MACHINE, **changes)
+    return Comparison("a", 5.0, "base", tuple(runs), tuple(failures), MACHINE, **changes)
 
 
 class Page(HTMLParser):

@@ -17,7 +17,7 @@ import sys
 from components.core.settings import Settings
 from components.runs.lab import Lab
 from components.ui import layout
-layout.build(Lab(Settings(pair="offline")))
+layout.build(Lab(Settings(pair="base")))
 layout.launch_options()
 print(*sys.modules)
 """

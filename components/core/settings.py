@@ -28,12 +28,12 @@ FORMER_NAMES = {"offline": FALLBACK_PAIR}
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
-Hardware = Literal["cpu", "cuda", "zero-gpu"]
+Hardware = Literal["cpu", "gpu", "zero-gpu"]
 
 OFFERED: Mapping[Hardware, tuple[str, ...]] = MappingProxyType(
     {
         "cpu": (FALLBACK_PAIR, "small.en"),
-        "cuda": (ACCELERATED_PAIR, "large-v3.5", FALLBACK_PAIR),
+        "gpu": (ACCELERATED_PAIR, "large-v3.5", FALLBACK_PAIR),
         "zero-gpu": (ACCELERATED_PAIR, FALLBACK_PAIR),  # each one is loaded before the page opens
     }
 )

@@ -54,7 +54,7 @@ class Device:
         """The kind of machine, by which the default pairs are chosen."""
         if self.kind != "cuda":
             return "cpu"
-        return "zero-gpu" if zero_gpu() else "cuda"
+        return "zero-gpu" if zero_gpu() else "gpu"
 
     def synchronize(self) -> None:
         """Wait until every kernel that was launched has ended, so that a clock read after it is true."""

@@ -16,7 +16,7 @@ def test_an_empty_environment_is_the_default():
     ("hardware", "pairs"),
     [
         ("cpu", ("base", "small.en")),
-        ("cuda", ("large-v2", "large-v3.5", "base")),
+        ("gpu", ("large-v2", "large-v3.5", "base")),
         ("zero-gpu", ("large-v2", "base")),
     ],
 )
@@ -31,7 +31,7 @@ def test_what_cannot_be_had_is_not_offered_unless_a_variable_names_it():
         return "base" in checkpoint
 
     assert Settings().resolve_pairs("cpu", here) == ("base",)
-    assert Settings().resolve_pairs("cuda", here) == ("large-v2", "base")
+    assert Settings().resolve_pairs("gpu", here) == ("large-v2", "base")
     assert Settings.from_env({"PAIRS": "small.en"}).resolve_pairs("cpu", here) == ("base", "small.en")
     assert Settings.from_env({"PAIR": "small.en"}).resolve_pairs("cpu", here) == ("small.en", "base")
 
@@ -57,7 +57,7 @@ def test_every_variable_is_read():
             "HF_TOKEN": "hf_secret",
         }
     )
-    assert settings.resolve_pairs("cuda") == ("small.en", "medium.en", "large-v3.5")
+    assert settings.resolve_pairs("gpu") == ("small.en", "medium.en", "large-v3.5")
     assert settings.lanes == ("distil", "whisper")
     assert (settings.language, settings.dtype, settings.attention, settings.runtime) == (
         "de",
@@ -103,7 +103,7 @@ def test_checkpoints_define_a_custom_pair(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     environ = {"TEACHER_CHECKPOINT": str(tmp_path), "STUDENT_CHECKPOINT": "someone/student@v1.0"}
     settings = Settings.from_env(environ)
-    assert settings.resolve_pairs("cuda") == ("custom", "base")
+    assert settings.resolve_pairs("gpu") == ("custom", "base")
     assert settings.get_pair("custom").teacher == str(tmp_path)
     assert settings.get_pair("custom").student == "someone/student@v1.0"
     assert settings.get_pair("base") is PAIRS["base"]

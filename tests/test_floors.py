@@ -1,4 +1,4 @@
-"""What import-linter and ruff (pyproject.toml) cannot say: who may name the device and the clock, and what loads when."""
+"""What import-linter and ruff (pyproject.toml) cannot say: who may name device and clock, and what loads when."""
 
 from __future__ import annotations
 

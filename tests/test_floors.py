@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """What import-linter and ruff (pyproject.toml) cannot say: who may name device and clock, and what loads when."""
-=======
-"""What import-linter and ruff cannot say: who may name the device and the clock, and what is loaded when."""
->>>>>>> 05ed397 (Test command: packages are installed one by one, so that one that fails takes no other with it)
 
 from __future__ import annotations
 

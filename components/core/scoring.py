@@ -63,7 +63,12 @@ def word_errors(reference: str, text: str, language: str | None) -> tuple[str, s
     return (
         reference,
         text,
-        WordErrors(counts.substitutions, counts.deletions, counts.insertions, len(reference.split())),
+        WordErrors(
+            substitutions=counts.substitutions,
+            deletions=counts.deletions,
+            insertions=counts.insertions,
+            reference_words=len(reference.split()),
+        ),
     )
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from components.core.errors import ManifestError
+from components.core.files import read_rows
 from components.core.scoring import repeated_five_grams
 from components.core.settings import Settings
-from components.core.types import WordErrors
+from components.core.types import LaneFailure, WordErrors
 from components.runs.lab import Lab
 
 if TYPE_CHECKING:
@@ -36,15 +36,19 @@ def evaluate_pair(manifest: Path, teacher: str, student: str, output: Path, *, r
         ManifestError: ``output`` holds rows of another corpus, or of other checkpoints.
     """
     lab = Lab(Settings.from_env({"TEACHER_CHECKPOINT": teacher, "STUDENT_CHECKPOINT": student, "PAIR": "custom"}))
-    report = lab.benchmark(manifest, output, lanes=("whisper", "distil"), resume=resume and output.exists())
+    lab.benchmark(manifest, output, lanes=("whisper", "distil"), resume=resume and output.exists())
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     voices = {row["clip_id"]: row.get("voice", "none") for row in rows}
     lanes: dict[str, list[LaneRun]] = defaultdict(list)
-    for run in report.runs:
+    failures = 0
+    for run in read_rows(output)[1]:
+        if isinstance(run, LaneFailure):
+            failures += 1
+            continue
         if run.clip_id not in voices:
             raise ManifestError(f"{output} holds rows of another corpus. Choose another --output.")
         lanes[run.lane_id].append(run)
-    return {"clips": len(rows), "failures": len(report.failures)} | {
+    return {"clips": len(rows), "failures": failures} | {
         lane_id: _summary(runs, voices) for lane_id, runs in lanes.items()
     }
 
@@ -58,7 +62,7 @@ def _summary(runs: Iterable[LaneRun], voices: Mapping[str, str]) -> dict[str, ob
     times = [run.timing.generation_time_s for run in runs if run.timing is not None]
     return {
         "wer": total.wer,
-        **asdict(total),
+        **total.model_dump(),
         "insertion_rate": total.insertions / max(total.reference_words, 1),
         "repeated_5_grams": sum(repeated_five_grams(run.normalized_text or "") for run in runs),
         "seconds_a_clip": sum(times) / max(len(times), 1),

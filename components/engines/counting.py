@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from components.core.catalog import ARCHITECTURE_KEYS
+from components.core.catalog import ARCHITECTURE_KEYS, checkpoint_name
 from components.core.types import LaneSpec, ModelInfo
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def model_info(lane: LaneSpec, config: WhisperConfig | Mapping[str, Any]) -> Mod
     whole, encoder, decoder = _num_parameters(**{key: int(values[key]) for key in ARCHITECTURE_KEYS})
     return ModelInfo(
         lane_id=lane.lane_id,
-        checkpoint=lane.checkpoint,
+        checkpoint=checkpoint_name(lane.checkpoint),
         num_parameters=whole,
         encoder_parameters=encoder,
         decoder_parameters=decoder,

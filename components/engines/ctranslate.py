@@ -15,7 +15,7 @@ import math
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,11 +167,12 @@ class CTranslateEngine:
                 str(folder), device=device.kind, compute_type=compute_type, cpu_threads=torch.get_num_threads()
             )
         self.rules = json.loads((folder / RULES).read_text(encoding="utf-8"))
-        self.info = replace(
-            model_info(lane, config),
-            dtype=self.model.model.compute_type,  # what runs, whatever was asked for
-            device=device.kind,
-            attention=RUNTIME,
+        self.info = model_info(lane, config).model_copy(
+            update={
+                "dtype": self.model.model.compute_type,  # what runs, whatever was asked for
+                "device": device.kind,
+                "attention": RUNTIME,
+            }
         )
 
     @staticmethod
@@ -239,7 +240,7 @@ class CTranslateEngine:
         for part in parts:
             texts.append(part.text)
             start_s, end_s = (round(min(time, clip.audio_length_s), 2) for time in (part.start, part.end))
-            request.segments.append(Segment(start_s, end_s, part.text.strip()))
+            request.segments.append(Segment(start_s=start_s, end_s=end_s, text=part.text.strip()))
         stopwatch.stop("generation")
         segments = tuple(request.segments) if options.timestamps else ()
         transcript = Transcript("".join(texts).strip(), segments, info.language)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -118,11 +117,12 @@ class ShapeEngine:
         self.device, self.model = pair.device, pair.models[role]
         self.shapes = pair.shapes[role]
         self.runtime, self.runtime_note = "eager", ""
-        self.info: ModelInfo = replace(
-            model_info(lane, self.shapes),
-            dtype=str(pair.dtype).removeprefix("torch."),
-            device=pair.device.kind,
-            attention=pair.attention,
+        self.info: ModelInfo = model_info(lane, self.shapes).model_copy(
+            update={
+                "dtype": str(pair.dtype).removeprefix("torch."),
+                "device": pair.device.kind,
+                "attention": pair.attention,
+            }
         )
         self.window = torch.randn(1, self.shapes["num_mel_bins"], 2 * self.shapes["max_source_positions"])
         self._set_up(pair, lane)
@@ -220,7 +220,9 @@ class _ConvertedEngine(ShapeEngine):
                 folder, device=pair.device.kind, compute_type=compute_type, intra_threads=torch.get_num_threads()
             )
         self.runtime = RUNTIME
-        self.info = replace(self.info, lane_id=lane.lane_id, dtype=self.converted.compute_type, attention=RUNTIME)
+        self.info = self.info.model_copy(
+            update={"lane_id": lane.lane_id, "dtype": self.converted.compute_type, "attention": RUNTIME}
+        )
         self.features = ctranslate2.StorageView.from_array(self.window.numpy())
 
     def write(self, tokens: int, stopwatch: Stopwatch) -> float | None:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -146,11 +146,12 @@ class WhisperEngine:
             if _raise_if_cancelled not in layer._forward_pre_hooks.values():  # noqa: SLF001 - engines share encoders
                 layer.register_forward_pre_hook(_raise_if_cancelled)
         self.window_frames = self.encoder.conv1.stride[0] * self.encoder.conv2.stride[0] * config.max_source_positions
-        self.info = replace(
-            model_info(lane, config),
-            dtype=str(self.model.dtype).removeprefix("torch."),
-            device=device.kind,
-            attention=self.model.config._attn_implementation,  # noqa: SLF001 - what runs, whatever was asked for
+        self.info = model_info(lane, config).model_copy(
+            update={
+                "dtype": str(self.model.dtype).removeprefix("torch."),
+                "device": device.kind,
+                "attention": self.model.config._attn_implementation,  # noqa: SLF001 - what runs, whatever was asked for
+            }
         )
         self.encode: Callable[[torch.Tensor], Any] = self.encoder
         self._set_runtime(settings)
@@ -390,7 +391,8 @@ class WhisperEngine:
         """Keep a segment that says something; a model's times may run past the end of the clip."""
         if text := text.strip():
             last_s = request.audio_length_s
-            request.segments.append(Segment(round(min(start_s, last_s), 2), round(min(end_s, last_s), 2), text))
+            start_s, end_s = round(min(start_s, last_s), 2), round(min(end_s, last_s), 2)
+            request.segments.append(Segment(start_s=start_s, end_s=end_s, text=text))
 
     def _text(self, tokens: list[int]) -> str:
         words = [token for token in tokens if token < self.first_timestamp]

@@ -15,7 +15,7 @@ from components.report.theme import INK, lane_colour
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from components.core.reports import ClipJSON, ReportJSON
+    from components.core.types import ClipFigures, Report
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
 """Lanes are told apart by more than colour."""
@@ -25,28 +25,28 @@ MANY = 2000
 """Points from which a chart is drawn by WebGL."""
 
 
-def latency_by_clip(report: ReportJSON) -> go.Figure:
+def latency_by_clip(report: Report) -> go.Figure:
     """Seconds of generation, clip by clip in the order they ran; a point a lane.
 
     On a logarithmic scale: short and long clips can both be read, and an equal speed-up is an equal distance.
     """
-    figure = _scatter(report, lambda clip: clip["generation_time_s"], "%{y:.3f} s")
+    figure = _scatter(report, lambda clip: clip.generation_time_s, "%{y:.3f} s")
     figure = styled(figure, x="Clip (number)", y="Latency (seconds, logarithmic)")
     ticks = [digit * 10.0**power for power in range(-4, 5) for digit in (1, 2, 5)]
     return figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
 
 
-def speed_up_by_clip(report: ReportJSON) -> go.Figure:
+def speed_up_by_clip(report: Report) -> go.Figure:
     """Times as fast as the baseline, clip by clip, with the line at 1, total over total, and its interval as a band."""
-    baseline = {c["clip_id"]: c["generation_time_s"] for c in report["clips"] if c["lane_id"] == BASELINE_LANE}
+    baseline = {c.clip_id: c.generation_time_s for c in report.clips if c.lane_id == BASELINE_LANE}
 
-    def ratio(clip: ClipJSON) -> float | None:
-        first, own = baseline.get(clip["clip_id"]), clip["generation_time_s"]
+    def ratio(clip: ClipFigures) -> float | None:
+        first, own = baseline.get(clip.clip_id), clip.generation_time_s
         return first / own if first and own else None
 
     figure = _scatter(report, ratio, "%{y:.2f}×", lanes=[lane for lane in _lanes(report) if lane != BASELINE_LANE])
-    for lane_id, total in report["summary"]["speed_up"].items():
-        interval = report["summary"]["speed_up_interval"].get(lane_id)
+    for lane_id, total in report.summary.speed_up.items():
+        interval = report.summary.speed_up_interval.get(lane_id)
         name = f"{lane_label(lane_id)} total {total:.2f}×"
         if interval is not None:
             name += f" ({interval[0]:.2f} to {interval[1]:.2f})"
@@ -66,21 +66,21 @@ def speed_up_by_clip(report: ReportJSON) -> go.Figure:
     return styled(figure, x="Clip (number)", y="Speed-up (times)").update_yaxes(rangemode="tozero")
 
 
-def latency_by_tokens(report: ReportJSON) -> go.Figure:
+def latency_by_tokens(report: Report) -> go.Figure:
     """Seconds of generation against tokens generated: the slope of each lane's line is what a token costs."""
     figure = _scatter(
         report,
-        lambda clip: clip["generation_time_s"],
+        lambda clip: clip.generation_time_s,
         "%{x} tokens, %{y:.3f} s",
-        x=lambda clip: clip["generated_tokens"],
+        x=lambda clip: clip.generated_tokens,
     )
-    for lane_id, totals in report["summary"]["lanes"].items():
+    for lane_id, totals in report.summary.lanes.items():
         timed = [
-            (clip["generated_tokens"], clip["generation_time_s"])
-            for clip in report["clips"]
-            if clip["lane_id"] == lane_id and clip["generation_time_s"] is not None
+            (clip.generated_tokens, clip.generation_time_s)
+            for clip in report.clips
+            if clip.lane_id == lane_id and clip.generation_time_s is not None
         ]
-        slope = totals["ms_per_token"]
+        slope = totals.ms_per_token
         if slope is None or not timed:
             continue
         tokens = [count for count, _ in timed]
@@ -98,16 +98,16 @@ def latency_by_tokens(report: ReportJSON) -> go.Figure:
     return styled(figure, x="Tokens generated (number)", y="Latency (seconds)").update_yaxes(rangemode="tozero")
 
 
-def wer_by_rtfx(report: ReportJSON) -> go.Figure:
+def wer_by_rtfx(report: Report) -> go.Figure:
     """Word error rate, with its interval, against RTFx: a point a lane. Down and right is better."""
     figure = go.Figure()
-    for number, (lane_id, totals) in enumerate(report["summary"]["lanes"].items()):
-        wer, interval = totals["word_errors"]["wer"], totals["wer_interval"]
-        if wer is None or totals["rtfx"] is None:
+    for number, (lane_id, totals) in enumerate(report.summary.lanes.items()):
+        wer, interval = totals.word_errors.wer, totals.wer_interval
+        if wer is None or totals.rtfx is None:
             continue
         low, high = interval or (wer, wer)
         figure.add_scatter(
-            x=[totals["rtfx"]],
+            x=[totals.rtfx],
             y=[100 * wer],
             error_y={"type": "data", "array": [100 * (high - wer)], "arrayminus": [100 * (wer - low)], "width": 8},
             mode="markers",
@@ -123,7 +123,7 @@ def wer_by_rtfx(report: ReportJSON) -> go.Figure:
     return figure.update_xaxes(rangemode="tozero").update_yaxes(rangemode="tozero")
 
 
-FIGURES: dict[str, tuple[str, Callable[[ReportJSON], go.Figure]]] = {
+FIGURES: dict[str, tuple[str, Callable[[Report], go.Figure]]] = {
     "clip-latency": ("Latency of each clip", latency_by_clip),
     "clip-speed-up": ("Speed-up of each clip", speed_up_by_clip),
     "token-latency": ("Latency against tokens", latency_by_tokens),
@@ -132,31 +132,31 @@ FIGURES: dict[str, tuple[str, Callable[[ReportJSON], go.Figure]]] = {
 """Every chart of a benchmark: id -> title and function."""
 
 
-def _lanes(report: ReportJSON) -> list[str]:
-    return list(dict.fromkeys(clip["lane_id"] for clip in report["clips"]))
+def _lanes(report: Report) -> list[str]:
+    return list(dict.fromkeys(clip.lane_id for clip in report.clips))
 
 
 def _scatter(
-    report: ReportJSON,
-    y: Callable[[ClipJSON], float | None],
+    report: Report,
+    y: Callable[[ClipFigures], float | None],
     hover: str,
     *,
-    x: Callable[[ClipJSON], float] | None = None,
+    x: Callable[[ClipFigures], float] | None = None,
     lanes: Iterable[str] | None = None,
 ) -> go.Figure:
     """A point a clip and lane; x is the number of the clip unless told."""
     numbers: dict[str, int] = {}
-    for clip in report["clips"]:
-        numbers.setdefault(clip["clip_id"], len(numbers) + 1)
-    trace: Any = go.Scattergl if len(report["clips"]) > MANY else go.Scatter
+    for clip in report.clips:
+        numbers.setdefault(clip.clip_id, len(numbers) + 1)
+    trace: Any = go.Scattergl if len(report.clips) > MANY else go.Scatter
     figure = go.Figure()
     every = _lanes(report)
     for lane_id in every if lanes is None else lanes:
-        clips: Sequence[ClipJSON] = [clip for clip in report["clips"] if clip["lane_id"] == lane_id]
+        clips: Sequence[ClipFigures] = [clip for clip in report.clips if clip.lane_id == lane_id]
         label = escape(lane_label(lane_id))
         figure.add_trace(
             trace(
-                x=[x(clip) if x else numbers[clip["clip_id"]] for clip in clips],
+                x=[x(clip) if x else numbers[clip.clip_id] for clip in clips],
                 y=[y(clip) for clip in clips],
                 mode="markers",
                 marker={
@@ -165,7 +165,7 @@ def _scatter(
                     "symbol": SYMBOLS[every.index(lane_id) % len(SYMBOLS)],
                 },
                 name=label,
-                customdata=[[escape(clip["clip_id"])] for clip in clips],
+                customdata=[[escape(clip.clip_id)] for clip in clips],
                 hovertemplate="%{customdata[0]}<br>" + hover + f"<extra>{label}</extra>",
             )
         )

@@ -9,36 +9,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core.errors import ManifestError
-from components.core.reports import ClipJSON
+from components.core.types import ClipFigures
 from components.report.page import report_page
 
 if TYPE_CHECKING:
-    from components.core.reports import ReportJSON
+    from components.core.types import Report
 
 
-def to_json(report: ReportJSON) -> str:
-    return json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+def to_json(report: Report) -> str:
+    return json.dumps(report.model_dump(mode="json"), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
-def to_csv(report: ReportJSON) -> str:
+def to_csv(report: Report) -> str:
     """The figures of each clip and lane, a line each; times in seconds, warnings joined by semicolons."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(ClipJSON.__annotations__), lineterminator="\n")
+    writer = csv.DictWriter(text, list(ClipFigures.model_fields), lineterminator="\n")
     writer.writeheader()
-    for clip in report["clips"]:
+    for clip in report.clips:
         # A cell that starts like a formula would be one to a spreadsheet.
-        name = clip["clip_id"]
+        name = clip.clip_id
         safe = f"'{name}" if name[:1] in {"=", "+", "-", "@", "\t", "\r"} else name
-        writer.writerow({**clip, "clip_id": safe, "warnings": "; ".join(clip["warnings"])})
+        writer.writerow({**dict(clip), "clip_id": safe, "warnings": "; ".join(clip.warnings)})
     return text.getvalue()
 
 
-def contents(report: ReportJSON) -> dict[str, str]:
+def contents(report: Report) -> dict[str, str]:
     """File name -> text of each form of a report."""
     return {"report.json": to_json(report), "report.csv": to_csv(report), "report.html": report_page(report)}
 
 
-def write_report(report: ReportJSON, folder: str | Path) -> list[Path]:
+def write_report(report: Report, folder: str | Path) -> list[Path]:
     """Write ``report.json``, ``report.csv`` and ``report.html`` into a folder, made where it is not there.
 
     Raises:

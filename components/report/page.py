@@ -12,7 +12,7 @@ from components.report.benchmark_figures import FIGURES
 from components.report.tables import differences_table, headline, lanes_table
 
 if TYPE_CHECKING:
-    from components.core.reports import ReportJSON
+    from components.core.types import Report
 
 STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#1b1f24, #e8eaed); --line: light-dark(#d0d4da, #444a52); }
@@ -36,7 +36,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.1rem 1rem; } 
 """
 
 
-def report_page(report: ReportJSON) -> str:
+def report_page(report: Report) -> str:
     """The page, as text in UTF-8; about 5 MB, nearly all of it plotly.js."""
     from plotly.offline import get_plotlyjs
 
@@ -48,9 +48,11 @@ def report_page(report: ReportJSON) -> str:
         + "</section>"
         for name, (title, draw) in FIGURES.items()
     )
-    title = escape(f"Whisper and Distil-Whisper: {report['data'] or report['pair']}")
+    title = escape(f"Whisper and Distil-Whisper: {report.data or report.pair}")
     # In base64 nothing in the data can end the script that holds it, or the link.
-    data = base64.b64encode(json.dumps(report, ensure_ascii=False, allow_nan=False).encode()).decode()
+    data = base64.b64encode(
+        json.dumps(report.model_dump(mode="json"), ensure_ascii=False, allow_nan=False).encode()
+    ).decode()
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         f"<meta name='viewport' content='width=device-width, initial-scale=1'><title>{title}</title>"
@@ -61,15 +63,15 @@ def report_page(report: ReportJSON) -> str:
     )
 
 
-def _conditions(report: ReportJSON) -> str:
-    machine, summary = report["machine"], report["summary"]
+def _conditions(report: Report) -> str:
+    machine, summary = report.machine, report.summary
     facts = {
-        "Device": f"{machine['device_name']} ({machine['device']})",
-        "Platform": f"{machine['platform']}, Python {machine['python']}, {counted(machine['threads'], 'thread')}",
-        "Processes": str(summary["processes"]),
-        "Libraries": ", ".join(f"{name} {version}" for name, version in machine["libraries"].items()),
-        "Settings": ", ".join(f"{name} {value}" for name, value in report["settings"].items()),
-        "Intervals": f"95 %, {summary['resamples']:,} resamples of clips (seed {summary['seed']}), paired over lanes",
+        "Device": f"{machine.device_name} ({machine.device})",
+        "Platform": f"{machine.platform}, Python {machine.python}, {counted(machine.threads, 'thread')}",
+        "Processes": str(summary.processes),
+        "Libraries": ", ".join(f"{name} {version}" for name, version in machine.libraries.items()),
+        "Settings": ", ".join(f"{name} {value}" for name, value in report.settings.items()),
+        "Intervals": f"95 %, {summary.resamples:,} resamples of clips (seed {summary.seed}), paired over lanes",
         "Latency": "encoder and decoder, on a warm and synchronised device, of the median repeat",
     }
     items = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())

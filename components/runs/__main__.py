@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import sys
-from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from components.engines.memory import keep_freed_memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from components.core.types import Comparison
+    from components.core.types import Comparison, Report
     from components.runs.lab import Lab
     from components.runs.sources import Source
 
@@ -127,8 +126,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from components.core.records import comparison_to_json
-
     lab = _lab()
     with _progress() as progress:
         comparison = lab.compare(
@@ -143,7 +140,7 @@ def _compare(options: argparse.Namespace) -> int:
         )
     _print_comparison(comparison)
     if options.json:
-        _print_json(comparison_to_json(comparison))
+        _print_json(comparison.model_dump(mode="json"))
     return 0 if comparison.runs else FAILED
 
 
@@ -176,26 +173,24 @@ def _benchmark(options: argparse.Namespace) -> int:
     from components.runs.benchmark import read_report
 
     report = read_report(options.output)
-    from components.core.records import machine_to_json
-
-    summary: dict[str, Any] = report.summary
-    print(f"{summary['clips']} clips, pair {report.pair_id}, {report.machine.device_name}")
+    summary = report.summary
+    print(f"{summary.clips} clips, pair {report.pair}, {report.machine.device_name}")
     rows = [
         (
             lane_id,
-            totals["clips"],
-            f"{totals['encoder_time_s']:.2f}",
-            f"{totals['decoder_time_s']:.2f}",
-            f"{totals['generation_time_s']:.2f}",
-            _or_dash(totals["rtfx"], ".1f"),
-            totals["generated_tokens"],
-            _or_dash(totals["word_errors"]["wer"], ".2%"),
-            _or_dash(summary["speed_up"].get(lane_id), ".2f", "x"),
-            _interval(summary["speed_up_interval"].get(lane_id)),
-            _or_dash(summary["qoi"].get(lane_id), ".0%"),
-            summary["failures"].get(lane_id, 0),
+            totals.clips,
+            f"{totals.encoder_time_s:.2f}",
+            f"{totals.decoder_time_s:.2f}",
+            f"{totals.generation_time_s:.2f}",
+            _or_dash(totals.rtfx, ".1f"),
+            totals.generated_tokens,
+            _or_dash(totals.word_errors.wer, ".2%"),
+            _or_dash(summary.speed_up.get(lane_id), ".2f", "x"),
+            _interval(summary.speed_up_interval.get(lane_id)),
+            _or_dash(summary.qoi.get(lane_id), ".0%"),
+            summary.failures.get(lane_id, 0),
         )
-        for lane_id, totals in summary["lanes"].items()
+        for lane_id, totals in summary.lanes.items()
     ]
     _print_table(
         (
@@ -214,15 +209,14 @@ def _benchmark(options: argparse.Namespace) -> int:
         ),
         rows,
     )
-    for (lane_id, message), clips in Counter((each.lane_id, each.message) for each in report.failures).items():
-        print(f"{lane_id} failed on {clips} of them: {message}")
-    for warning in summary["warnings"]:
+    for warning in summary.warnings:
         print(f"warning: {warning}")
     if options.report:
-        _write_report(options.output, options.report)
+        _write_report(report, options.report)
     if options.json:
-        _print_json({"pair": report.pair_id, **summary, "machine": machine_to_json(report.machine)})
-    return 0 if report.runs else FAILED
+        answer = {"pair": report.pair, **summary.model_dump(mode="json")}
+        _print_json(answer | {"machine": report.machine.model_dump(mode="json")})
+    return 0 if summary.lanes else FAILED
 
 
 def _source(options: argparse.Namespace, settings: Settings) -> Source | str:
@@ -242,44 +236,43 @@ def _source(options: argparse.Namespace, settings: Settings) -> Source | str:
 
 
 def _report(options: argparse.Namespace) -> int:
-    _write_report(options.runs, options.folder)
+    from components.runs.benchmark import read_report
+
+    _write_report(read_report(options.runs), options.folder)
     return 0
 
 
-def _write_report(runs: str, folder: str) -> None:
+def _write_report(report: Report, folder: str) -> None:
     from components.report.files import write_report
-    from components.runs.benchmark import read_report_json
 
-    for path in write_report(read_report_json(runs), folder):
+    for path in write_report(report, folder):
         print(path)
 
 
 def _models(options: argparse.Namespace) -> int:
-    from components.core.records import models_to_json
-
     lab = _lab()
-    models = models_to_json(options.pair or lab.default_pair, lab.models(options.pair))
+    models = lab.models(options.pair)
     rows = [
         (
-            model["lane_id"],
-            model["checkpoint"],
-            f"{model['num_parameters']:,}",
-            f"{model['encoder_parameters']:,}",
-            f"{model['decoder_parameters']:,}",
-            model["encoder_layers"],
-            model["decoder_layers"],
+            model.lane_id,
+            model.checkpoint,
+            f"{model.num_parameters:,}",
+            f"{model.encoder_parameters:,}",
+            f"{model.decoder_parameters:,}",
+            model.encoder_layers,
+            model.decoder_layers,
         )
-        for model in models["lanes"]
+        for model in models.lanes
     ]
-    print(f"pair {models['pair']}")
+    print(f"pair {models.pair}")
     _print_table(("lane", "checkpoint", "parameters", "encoder", "decoder", "encoder layers", "decoder layers"), rows)
-    if models["parameter_ratio"] is not None and models["decoder_parameter_ratio"] is not None:
+    if models.parameter_ratio is not None and models.decoder_parameter_ratio is not None:
         print(
-            f"The student has {models['parameter_ratio']:.6%} of the teacher's parameters, "
-            f"and {models['decoder_parameter_ratio']:.6%} of its decoder's."
+            f"The student has {models.parameter_ratio:.6%} of the teacher's parameters, "
+            f"and {models.decoder_parameter_ratio:.6%} of its decoder's."
         )
     if options.json:
-        _print_json(models)
+        _print_json(models.model_dump(mode="json"))
     return 0
 
 
@@ -292,27 +285,27 @@ def _speed(options: argparse.Namespace) -> int:
     pair = options.pair or settings.resolve_pair(devices.detect().hardware)
     with _progress() as progress:
         result = speed(pair, settings, lanes=options.lanes, limit=options.limit, progress=progress)
-    machine = result["machine"]
-    print(f"pair {pair}, {result['clips']} clips of the notebook, {machine['device']} ({machine['device_name']})")
-    print(f"memory bandwidth {result['bandwidth_bytes_per_s'] / 1e9:.1f} GB/s")
+    machine = result.machine
+    print(f"pair {pair}, {result.clips} clips of the notebook, {machine.device} ({machine.device_name})")
+    print(f"memory bandwidth {result.bandwidth_bytes_per_s / 1e9:.1f} GB/s")
     header = ("lane", "encoder s", "decoder s", "total s", "ms/token", "ratio", "of the bandwidth", "memory GB", "how")
     rows = [
         (
-            lane["lane_id"],
-            f"{lane['encoder_time_s']:.2f}",
-            f"{lane['decoder_time_s']:.2f}",
-            f"{lane['generation_time_s']:.2f}",
-            f"{lane['ms_per_token']:.2f}",
-            _or_dash(lane["ratio"], ".2f", "x"),
-            f"{lane['bandwidth_fraction']:.0%}",
-            _or_dash(lane["peak_memory_bytes"] and lane["peak_memory_bytes"] / 1e9, ".2f"),
-            f"{lane['dtype']}, {lane['attention']}, {lane['runtime']}",
+            lane.lane_id,
+            f"{lane.encoder_time_s:.2f}",
+            f"{lane.decoder_time_s:.2f}",
+            f"{lane.generation_time_s:.2f}",
+            f"{lane.ms_per_token:.2f}",
+            _or_dash(lane.ratio, ".2f", "x"),
+            f"{lane.bandwidth_fraction:.0%}",
+            _or_dash(lane.peak_memory_bytes and lane.peak_memory_bytes / 1e9, ".2f"),
+            f"{lane.dtype}, {lane.attention}, {lane.runtime}",
         )
-        for lane in result["lanes"]
+        for lane in result.lanes
     ]
     _print_table(header, rows)
-    for failure in result["failures"]:
-        print(f"{failure['lane_id']} failed: {failure['message']}")
+    for failure in result.failures:
+        print(f"{failure.lane_id} failed: {failure.message}")
     if options.page:
         from components.report.speed_page import write_speed_page
 
@@ -321,7 +314,7 @@ def _speed(options: argparse.Namespace) -> int:
         except OSError as error:
             raise ManifestError(f"{options.page} cannot be written: {error.strerror}.") from error
     if options.json:
-        _print_json(result)
+        _print_json(result.model_dump(mode="json"))
     return 0
 
 
@@ -355,7 +348,7 @@ def _progress() -> Iterator[Callable[[float, str], None]]:
 def _print_comparison(comparison: Comparison) -> None:
     machine = comparison.machine
     print(
-        f"{comparison.clip_id}, {comparison.audio_length_s:.1f} s, pair {comparison.pair_id}, "
+        f"{comparison.clip_id}, {comparison.audio_length_s:.1f} s, pair {comparison.pair}, "
         f"{machine.device} ({machine.device_name})"
     )
     rows = []
@@ -376,7 +369,7 @@ def _print_comparison(comparison: Comparison) -> None:
         )
     _print_table(("lane", "encoder s", "decoder s", "generation s", "RTFx", "tokens", "WER", "speed-up", "how"), rows)
     for run in comparison.runs:
-        print(f"\n{run.lane_id}: {run.transcript.text}")
+        print(f"\n{run.lane_id}: {run.text}")
         for warning in run.warnings:
             print(f"  warning: {warning}")
     for failure in comparison.failures:

@@ -5,29 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from components.core import records
-from components.core.errors import AudioError, ManifestError
-from components.core.types import BASELINE_LANE, BenchmarkReport, LaneFailure, LaneRun
+from components.core.catalog import checkpoint_name
+from components.core.errors import AudioError
+from components.core.files import read_rows
+from components.core.types import BASELINE_LANE, LaneFailure, RowsHeader
 from components.engines import device as devices
 from components.runs.shard import ALONE
 from components.runs.sources import Item, Manifest
-from components.runs.summary import report_json, tally_of
+from components.runs.summary import make_report, tally_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from components.core.reports import ReportJSON
-    from components.core.types import Comparison, LaneSpec
+    from components.core.types import Comparison, LaneSpec, Report, Row
     from components.runs.compare import Progress
     from components.runs.shard import Share
     from components.runs.sources import Source
-    from components.runs.summary import Tally
 
     CompareItem = Callable[[Item, Sequence[LaneSpec], int | None], Comparison]
-
-Kind = TypeVar("Kind", LaneRun, LaneFailure)
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Step:
     number: int
     total: int | None
     clip_id: str
-    rows: tuple[LaneRun | LaneFailure, ...]
+    rows: tuple[Row, ...]
 
 
 def steps(
@@ -83,16 +80,19 @@ def steps(
     total = source.count()  # a manifest is checked as a whole before anything runs
     if limit is not None:
         total = limit if total is None else min(limit, total)
-    header = records.header_to_json(
-        pair_id, {lane.lane_id: _pinned(lane) for lane in lanes}, settings, devices.machine(share.processes)
+    header = RowsHeader(
+        pair=pair_id,
+        checkpoints={lane.lane_id: checkpoint_name(_pinned(lane)) for lane in lanes},
+        settings=dict(settings),
+        machine=devices.machine(share.processes),
+        data=source.name,
     )
-    header["data"] = source.name
     with share.open(output, header, resume=resume, retry_failed=retry_failed) as file:
         turn = 0
         for number, item in enumerate(islice(source.items(seed), limit), start=1):
             done = file.done.get(item.clip_id, {})
             missing = [lane for lane in lanes if lane.lane_id not in done]
-            rows: tuple[LaneRun | LaneFailure, ...] = ()
+            rows: tuple[Row, ...] = ()
             if missing:
                 turn += 1
                 if turn % share.processes == share.index:
@@ -109,64 +109,26 @@ def as_source(source: Source | str | Path) -> Source:
     return Manifest(Path(source)) if isinstance(source, str | Path) else source
 
 
-@dataclass(frozen=True)
-class RowsOfFile(Generic[Kind]):
-    """The rows of one kind in a file, read anew each time they are asked for."""
-
-    path: Path
-    kind: type[Kind]
-
-    def __iter__(self) -> Iterator[Kind]:
-        return (row for row in records.read_rows(self.path)[1] if isinstance(row, self.kind))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __contains__(self, row: object) -> bool:
-        return any(row == each for each in self)
-
-
-def read_report(path: str | Path) -> BenchmarkReport:
-    """The report of a file of rows. Its runs and failures stay in the file.
+def read_report(path: str | Path) -> Report:
+    """What a file of rows adds up to, with the figures of every clip.
 
     Raises:
         ManifestError: the file is not one of ours.
     """
-    path = Path(path)
-    header, tally = _tally(path)
-    machine = records.machine_from_json(header["machine"])
-    return BenchmarkReport(
-        header["pair"], RowsOfFile(path, LaneRun), RowsOfFile(path, LaneFailure), machine, dict(tally.summary())
-    )
-
-
-def read_report_json(path: str | Path) -> ReportJSON:
-    """The same as JSON, with the figures of every clip.
-
-    Raises:
-        ManifestError: the file is not one of ours.
-    """
-    return report_json(*_tally(Path(path)))
-
-
-def _tally(path: Path) -> tuple[records.HeaderJSON, Tally]:
-    header, rows = records.read_rows(path)
-    try:
-        tally = tally_of(header)
-        for row in rows:
-            tally.add(row)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ManifestError(f"{path.name} is not a whole file of runs: {error}.") from error
-    return header, tally
+    header, rows = read_rows(path)
+    tally = tally_of(header)
+    for row in rows:
+        tally.add(row)
+    return make_report(header, tally)
 
 
 def _rows(
     item: Item, lanes: Sequence[LaneSpec], compare_item: CompareItem, baseline_tokens: int | None
-) -> tuple[LaneRun | LaneFailure, ...]:
+) -> tuple[Row, ...]:
     try:
         comparison = compare_item(item, lanes, baseline_tokens)
     except AudioError as error:
-        return tuple(LaneFailure(item.clip_id, lane.lane_id, error.message) for lane in lanes)
+        return tuple(LaneFailure(clip_id=item.clip_id, lane_id=lane.lane_id, message=error.message) for lane in lanes)
     return (*comparison.runs, *comparison.failures)
 
 

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from components.core import audio, scoring
+from components.core import audio, catalog, scoring
 from components.core.errors import Cancelled, WhisperSpaceError
 from components.core.types import BASELINE_LANE, Comparison, LaneFailure, LaneRun, Transcript
 from components.engines import device as devices
@@ -102,7 +102,15 @@ def compare(
     """
     if audio.is_silent(clip.samples):
         runs = tuple(_silent_run(clip, lane, pool, options, reference) for lane in lanes)
-        return Comparison(clip.clip_id, clip.audio_length_s, pair_id, runs, (), devices.machine())
+        return Comparison(
+            clip_id=clip.clip_id,
+            audio_length_s=clip.audio_length_s,
+            pair=pair_id,
+            language=options.language,
+            notes=clip.notes,
+            runs=runs,
+            machine=devices.machine(),
+        )
 
     course = _Course(len(lanes) * (2 + repeats), progress, cancelled)
     entries: list[_Entry] = []
@@ -126,12 +134,17 @@ def compare(
     if BASELINE_LANE in finished:
         baseline_tokens = finished[BASELINE_LANE].measurements[0].output.generated_tokens
     return Comparison(
-        clip.clip_id,
-        clip.audio_length_s,
-        pair_id,
-        tuple(_scored_run(clip, entry, reference, baseline_tokens) for entry in finished.values()),
-        tuple(LaneFailure(clip.clip_id, lane_id, message) for lane_id, message in course.failures.items()),
-        devices.machine(),
+        clip_id=clip.clip_id,
+        audio_length_s=clip.audio_length_s,
+        pair=pair_id,
+        language=options.language,
+        notes=clip.notes,
+        runs=tuple(_scored_run(clip, entry, reference, baseline_tokens) for entry in finished.values()),
+        failures=tuple(
+            LaneFailure(clip_id=clip.clip_id, lane_id=lane_id, message=message)
+            for lane_id, message in course.failures.items()
+        ),
+        machine=devices.machine(),
     )
 
 
@@ -150,10 +163,12 @@ def _scored_run(clip: AudioClip, entry: _Entry, reference: str | None, baseline_
     return LaneRun(
         clip_id=clip.clip_id,
         lane_id=entry.lane.lane_id,
-        checkpoint=entry.lane.checkpoint,
-        transcript=output.transcript,
+        checkpoint=catalog.checkpoint_name(entry.lane.checkpoint),
+        text=output.transcript.text,
+        segments=output.transcript.segments,
+        language=output.transcript.language,
         audio_length_s=clip.audio_length_s,
-        timing=median.timing,
+        **dict(median.timing),
         repeats=timings,
         generated_tokens=output.generated_tokens,
         dtype=info.dtype or "",
@@ -164,6 +179,7 @@ def _scored_run(clip: AudioClip, entry: _Entry, reference: str | None, baseline_
         acceptance_rate=output.acceptance_rate,
         tokens_per_pass=output.tokens_per_pass,
         peak_memory_bytes=max(peaks, default=None),
+        notes=clip.notes,
     )
 
 
@@ -174,17 +190,17 @@ def _silent_run(
     return LaneRun(
         clip_id=clip.clip_id,
         lane_id=lane.lane_id,
-        checkpoint=lane.checkpoint,
-        transcript=transcript,
+        checkpoint=catalog.checkpoint_name(lane.checkpoint),
+        text="",
+        language=options.language,
         audio_length_s=clip.audio_length_s,
-        timing=None,
-        repeats=(),
         generated_tokens=0,
         dtype=stamp["dtype"],
         attention=stamp["attention"],
         runtime=stamp["runtime"],
         **_scores(transcript, reference),
         warnings=(SILENCE_WARNING,),
+        notes=clip.notes,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Any, get_args
 from components.core import catalog
 from components.core.audio import is_silent, load_audio
 from components.core.errors import CheckpointError, LaneError, WhisperSpaceError
+from components.core.files import read_manifest
 from components.core.fitting import check_fit
-from components.core.records import read_manifest
 from components.core.settings import CUSTOM_PAIR
-from components.core.types import BASELINE_LANE, WINDOW_S, LaneFailure, LongForm
+from components.core.types import BASELINE_LANE, STUDENT_LANE, WINDOW_S, LaneFailure, LongForm, Models
 from components.engines import device as devices
 from components.engines.base import DecodingOptions
 from components.engines.checkpoints import load_kind, load_libraries
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from components.core.audio import Source as AudioSource
     from components.core.settings import Settings
-    from components.core.types import AudioClip, BenchmarkReport, Comparison, LaneSpec, ModelInfo
+    from components.core.types import AudioClip, Comparison, LaneSpec, ModelInfo, Report
     from components.runs.benchmark import Step
     from components.runs.compare import Progress
     from components.runs.shard import Share
@@ -169,7 +168,7 @@ class Lab:
             cancelled=cancelled,
         )
 
-    def models(self, pair: str | None = None) -> tuple[ModelInfo, ...]:
+    def models(self, pair: str | None = None) -> Models:
         """Parameters and layers of each default lane, from the configuration alone.
 
         Device, dtype and attention are filled for the lanes that are loaded.
@@ -179,14 +178,15 @@ class Lab:
                 cannot be read.
         """
         self._check_fit(pair)
-        return tuple(self._model_info(lane) for lane in self.default_lanes(pair))
+        lanes = tuple(self._model_info(lane) for lane in self.default_lanes(pair))
+        return Models(pair=pair or self.default_pair, lanes=lanes)
 
     def benchmark(
         self,
         source: Source | str | Path,
         output: str | Path,
         **options: Any,
-    ) -> BenchmarkReport:
+    ) -> Report:
         """Run a whole data set through the lanes, a row for each clip and lane; see ``benchmark_steps``.
 
         Args:
@@ -359,7 +359,7 @@ class Lab:
         if (pair or self.default_pair) != CUSTOM_PAIR or self._custom_pair_fits:
             return
         kinds = []
-        for lane in catalog.lane_specs(self.settings.get_pair(CUSTOM_PAIR), (BASELINE_LANE, "distil")):
+        for lane in catalog.lane_specs(self.settings.get_pair(CUSTOM_PAIR), (BASELINE_LANE, STUDENT_LANE)):
             try:
                 kinds.append(load_kind(lane, self.settings.token))
             except CheckpointError:
@@ -398,8 +398,11 @@ class Lab:
 
         ready, refused = self._fetch(lanes, progress, cancelled, MAX_FETCHING if bounded else None)
         comparison = self.line.run(run, places=MAX_WAITING if bounded else None, tell=tell, cancelled=cancelled)
-        failures = [LaneFailure(comparison.clip_id, lane.lane_id, message) for lane, message in refused.items()]
-        return dataclasses.replace(comparison, failures=(*comparison.failures, *failures))
+        failures = (
+            LaneFailure(clip_id=comparison.clip_id, lane_id=lane.lane_id, message=message)
+            for lane, message in refused.items()
+        )
+        return comparison.model_copy(update={"failures": (*comparison.failures, *failures)})
 
     def _compare_clip(self, *, clip: AudioClip, lanes: Sequence[LaneSpec], **arguments: Any) -> Comparison:
         """What runs on the device: ``runs.compare`` with this pool, and on ZeroGPU in a process of its own."""
@@ -424,7 +427,9 @@ class Lab:
 
     def _model_info(self, lane: LaneSpec) -> ModelInfo:
         if (engine := self.pool.loaded(lane)) is not None:
-            return dataclasses.replace(engine.info, lane_id=lane.lane_id)
+            return engine.info.model_copy(
+                update={"lane_id": lane.lane_id, "checkpoint": catalog.checkpoint_name(lane.checkpoint)}
+            )
         config = catalog.architecture(lane.checkpoint)
         if config is None:
             from components.engines.checkpoints import load_config

@@ -8,9 +8,9 @@ import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Self
 
-from components.core import records
 from components.core.errors import ManifestError
-from components.core.types import LaneFailure, LaneRun
+from components.core.files import read_rows, to_line
+from components.core.types import ROWS_FORMAT, LaneFailure, LaneRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from components.core.types import Row, RowsHeader
+
     Done = dict[str, dict[str, int | None]]
 
 SYNC_EVERY = 50
 """Rows after which the disk is waited for. Rows are the system's as soon as they are written, so that they outlive
 the process; these may be lost only where the machine itself stops."""
 
-FIRST_BYTES = json.dumps({"format": records.FORMAT})[:-1].encode()
+FIRST_BYTES = json.dumps({"format": ROWS_FORMAT})[:-1].encode()
 """What every file of rows starts with."""
 
 
@@ -43,9 +45,7 @@ class RowFile:
         ManifestError: the file is there and not to be resumed, belongs to another run or process, or cannot be written.
     """
 
-    def __init__(
-        self, path: Path, header: records.HeaderJSON, *, resume: bool = False, retry_failed: bool = False
-    ) -> None:
+    def __init__(self, path: Path, header: RowsHeader, *, resume: bool = False, retry_failed: bool = False) -> None:
         self.path = path
         self.done: Done = defaultdict(dict)
         self._unsynced = 0
@@ -63,12 +63,12 @@ class RowFile:
                 if is_torn_header(path):
                     self._file.truncate(0)
                 if not path.stat().st_size:
-                    self._write(records.to_line(header))
+                    self._write(to_line(header))
             except BaseException:
                 self._file.close()
                 raise
             if filled:
-                for row in records.read_rows(path)[1]:
+                for row in read_rows(path)[1]:
                     self._note(row)
 
     def __enter__(self) -> Self:
@@ -81,7 +81,7 @@ class RowFile:
             os.fsync(self._file.fileno())
         self._file.close()
 
-    def append(self, rows: Iterable[LaneRun | LaneFailure]) -> None:
+    def append(self, rows: Iterable[Row]) -> None:
         """Write whole rows, all or none of them.
 
         Raises:
@@ -89,11 +89,11 @@ class RowFile:
         """
         rows = list(rows)
         with self._sentences():
-            self._write("".join(records.to_line(to_json(row)) for row in rows))
+            self._write("".join(to_line(row) for row in rows))
         for row in rows:
             self._note(row)
 
-    def _note(self, row: LaneRun | LaneFailure) -> None:
+    def _note(self, row: Row) -> None:
         self.done[row.clip_id][row.lane_id] = row.generated_tokens if isinstance(row, LaneRun) else None
 
     def _write(self, text: str) -> None:
@@ -138,14 +138,14 @@ class RowFile:
                     return
                 end = start
 
-    def _renew(self, theirs: records.HeaderJSON, ours: records.HeaderJSON, *, retry_failed: bool) -> None:
+    def _renew(self, theirs: RowsHeader, ours: RowsHeader, *, retry_failed: bool) -> None:
         """Note another machine in the header, and drop failures, by a new file in the old one's place."""
-        machines = theirs.get("machines", [theirs["machine"]])
-        new = ours["machine"] not in machines
-        failed = retry_failed and any(isinstance(row, LaneFailure) for row in records.read_rows(self.path)[1])
+        machines = theirs.all_machines
+        new = ours.machine not in machines
+        failed = retry_failed and any(isinstance(row, LaneFailure) for row in read_rows(self.path)[1])
         if not new and not failed:
             return
-        header = {**theirs, "machines": [*machines, ours["machine"]] if new else machines}
+        header = theirs.model_copy(update={"machines": (*machines, ours.machine) if new else machines})
         replace_rows(self.path, header, lambda row: not (retry_failed and "message" in row))
 
     @contextlib.contextmanager
@@ -159,34 +159,33 @@ class RowFile:
             ) from error
 
 
-def check_header(path: Path, ours: records.HeaderJSON) -> records.HeaderJSON:
+def check_header(path: Path, ours: RowsHeader) -> RowsHeader:
     """The header of a file of rows that this run may go on with.
 
     Raises:
         ManifestError: pair, checkpoints, settings or data set are not the same, or it is no file of rows.
     """
-    theirs, _ = records.read_rows(path)
+    theirs, _ = read_rows(path)
     for key in ("pair", "checkpoints", "settings"):
-        if theirs.get(key) != ours[key]:
+        if getattr(theirs, key) != getattr(ours, key):
             raise ManifestError(
-                f"{path.name} belongs to another run: its {key} are {theirs.get(key)}, not {ours[key]}. "
+                f"{path.name} belongs to another run: its {key} are {getattr(theirs, key)}, not {getattr(ours, key)}. "
                 "Choose another name."
             )
-    if theirs.get("data", ours.get("data")) != ours.get("data"):
+    if theirs.data is not None and theirs.data != ours.data:
         raise ManifestError(
-            f"{path.name} belongs to another run: its data are {theirs['data']}, not {ours['data']}. "
-            "Choose another name."
+            f"{path.name} belongs to another run: its data are {theirs.data}, not {ours.data}. Choose another name."
         )
     return theirs
 
 
-def replace_rows(path: Path, header: Mapping[str, Any], keep: Callable[[Mapping[str, Any]], bool]) -> None:
+def replace_rows(path: Path, header: RowsHeader, keep: Callable[[Mapping[str, Any]], bool]) -> None:
     """Put a file with this header and the rows to keep in the place of another, at once or not at all."""
     new = path.with_name(f"{path.name}.new")
     try:
         with path.open("rb") as old, new.open("wb") as file:
             next(old)
-            file.write(records.to_line(header).encode())
+            file.write(to_line(header).encode())
             file.writelines(line for line in old if line.strip() and keep(json.loads(line)))
             file.flush()
             os.fsync(file.fileno())
@@ -194,11 +193,6 @@ def replace_rows(path: Path, header: Mapping[str, Any], keep: Callable[[Mapping[
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-
-
-def to_json(row: LaneRun | LaneFailure) -> Mapping[str, Any]:
-    """The line of a row."""
-    return records.run_to_row(row) if isinstance(row, LaneRun) else records.failure_to_row(row)
 
 
 def is_torn_header(path: Path) -> bool:

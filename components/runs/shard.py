@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from components.core import records
 from components.core.errors import ManifestError
-from components.core.types import LaneFailure, LaneRun
+from components.core.files import read_rows
+from components.core.types import LaneFailure
 from components.engines import device as devices
 from components.runs.rowfile import RowFile, check_header, is_torn_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from components.core.types import Row, RowsHeader
 
 GATHERED_AT_ONCE = 100
 """Rows that a process hands over at a time."""
@@ -39,7 +41,7 @@ class Share:
     local_index: int = 0
 
     @contextmanager
-    def open(self, output: Path, header: records.HeaderJSON, *, resume: bool, retry_failed: bool) -> Iterator[RowFile]:
+    def open(self, output: Path, header: RowsHeader, *, resume: bool, retry_failed: bool) -> Iterator[RowFile]:
         """The file that this process appends to; its ``done`` is that of all. Gathers the parts before and after.
 
         Raises:
@@ -62,7 +64,7 @@ class Share:
         self._gather(output, header)
 
     def _gather(
-        self, output: Path, header: records.HeaderJSON, file: RowFile | None = None, *, retry_failed: bool = False
+        self, output: Path, header: RowsHeader, file: RowFile | None = None, *, retry_failed: bool = False
     ) -> None:
         """Bring the parts of every machine into the first process's file, then remove them."""
         self._wait()  # until each process has written what it writes
@@ -116,10 +118,10 @@ def join(environ: Mapping[str, str]) -> Share:
     return Share(state.process_index, state.num_processes, state.local_process_index)
 
 
-def _rows_of(part: Path, header: records.HeaderJSON) -> Iterator[LaneRun | LaneFailure]:
+def _rows_of(part: Path, header: RowsHeader) -> Iterator[Row]:
     if part.stat().st_size and not is_torn_header(part):
         check_header(part, header)
-        yield from records.read_rows(part)[1]
+        yield from read_rows(part)[1]
 
 
 def _part(output: Path, index: int) -> Path:

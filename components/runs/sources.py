@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from components.core import catalog, records
+from components.core import catalog, files
 from components.core.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ DATASETS = "datasets==5.2.0"
 
 @dataclass(frozen=True)
 class Item:
-    """One clip to run. ``audio``: what ``core.audio.load_audio`` takes; ``text``: see ``core.records.ManifestRow``."""
+    """One clip to run. ``audio``: what ``core.audio.load_audio`` takes; ``text``: see ``core.files.ManifestRow``."""
 
     clip_id: str
     audio: Path | bytes
@@ -44,7 +44,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Manifest:
-    """JSON lines, see ``core.records.read_manifest``."""
+    """JSON lines, see ``core.files.read_manifest``."""
 
     path: Path
 
@@ -53,10 +53,10 @@ class Manifest:
         return "the shipped examples" if self.path.resolve() == catalog.EXAMPLES else self.path.name
 
     def count(self) -> int:
-        return sum(1 for _ in records.read_manifest(self.path))
+        return sum(1 for _ in files.read_manifest(self.path))
 
     def items(self, seed: int | None = None) -> Iterator[Item]:
-        rows: Iterable[records.ManifestRow] = records.read_manifest(self.path)
+        rows: Iterable[files.ManifestRow] = files.read_manifest(self.path)
         for row in rows if seed is None else _shuffled(rows, seed):
             yield Item(row.clip_id, row.audio, row.text)
 
@@ -103,7 +103,7 @@ def read_references(path: Path) -> dict[str, str]:
         ManifestError: it is not such a table, or names a file twice.
     """
     if path.suffix.lower() in {".jsonl", ".json"}:
-        rows = [[row.audio.name, row.text] for row in records.read_manifest(path) if row.text is not None]
+        rows = [[row.audio.name, row.text] for row in files.read_manifest(path) if row.text is not None]
     else:
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:

@@ -7,17 +7,15 @@ notebook, one clip after another, the lanes alternating; warm, and with nothing 
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING
 
 from components.core import catalog
 from components.core.errors import CheckpointError, LaneError, ManifestError
-from components.core.records import SpeedJSON, SpeedLaneJSON, failure_to_row, machine_to_json
-from components.core.types import BASELINE_LANE
+from components.core.types import BASELINE_LANE, LaneFailure, SpeedLane, SpeedRun
 from components.engines import device as devices
 from components.runs.measure import RequestStopwatch
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from components.core.settings import Settings
-    from components.core.types import LaneFailure, LaneSpec
+    from components.core.types import LaneSpec
     from components.engines.shapes import ShapeEngine
     from components.runs.compare import Progress
 
@@ -72,7 +70,7 @@ def notebook_tokens(limit: int | None = None) -> list[dict[str, int]]:
     return [{"teacher": teacher, "student": student} for teacher, student in pairs][:limit]
 
 
-def read_speed(text: str) -> SpeedJSON:
+def read_speed(text: str) -> SpeedRun:
     """A run that was saved: the JSON of ``speed``, what the command line printed with ``--json``, or a benchmark's.
 
     Raises:
@@ -86,38 +84,20 @@ def read_speed(text: str) -> SpeedJSON:
         ) from error
 
 
-def _parsed(text: str) -> SpeedJSON:
+def _parsed(text: str) -> SpeedRun:
     if len(text) > MAX_RUN_CHARACTERS:
         raise ValueError("too long")
     try:
         found = json.loads(text)
     except ValueError:
         found = json.loads(text.strip().splitlines()[-1])  # a table was printed before it
-    run = found.get("speed", found)
-    _check(run, {name: kind for name, kind in get_type_hints(SpeedJSON).items() if kind in {str, int, float}})
-    _check(run["notebook"], {"whisper": float, "distil": float})
-    _check(run["machine"], {"device": str, "device_name": str, "threads": int})
-    _check(run["machine"]["libraries"], dict.fromkeys(run["machine"]["libraries"], str))
-    for lane in run["lanes"]:
-        _check(lane, get_type_hints(SpeedLaneJSON))
-    for failure in run["failures"]:
-        _check(failure, {"lane_id": str, "message": str})
-    if not run["lanes"] or {lane["lane_id"] for lane in run["lanes"] + run["failures"]} - catalog.LANES.keys():
+    run = SpeedRun.model_validate_json(json.dumps(found.get("speed", found)), strict=True)
+    lane_ids = {lane.lane_id for lane in run.lanes} | {failure.lane_id for failure in run.failures}
+    if not run.lanes or lane_ids - catalog.LANES.keys():
         raise ValueError("no lanes, or others")
+    if not {"whisper", "distil"} <= run.notebook.keys():
+        raise ValueError("no notebook")
     return run
-
-
-def _check(found: Any, kinds: dict[str, Any]) -> None:
-    """Compare figures and texts with what they should be; numbers are finite."""
-    for name, kind in kinds.items():
-        kinds_allowed = get_args(kind) or (kind,)  # those of a union
-        value = found[name]
-        if isinstance(value, bool) or not isinstance(
-            value, (*kinds_allowed, *((int,) if float in kinds_allowed else ()))
-        ):
-            raise TypeError(name)
-        if isinstance(value, (int, float)) and not math.isfinite(value):
-            raise ValueError(name)
 
 
 def speed(
@@ -127,7 +107,7 @@ def speed(
     lanes: Sequence[str] | None = None,
     limit: int | None = None,
     progress: Progress | None = None,
-) -> SpeedJSON:
+) -> SpeedRun:
     """Time the lanes of a pair's shapes.
 
     Args:
@@ -162,21 +142,20 @@ def speed(
     tell(1.0, "Measuring the memory bandwidth")
     bandwidth = _bandwidth()
     baseline = next((entry for entry in entries if entry.lane.lane_id == BASELINE_LANE), None)
-    return {
-        "pair": pair_id,
-        "clips": len(clips),
-        "lanes": [_totals(entry, baseline, bandwidth) for entry in entries],
-        "failures": [failure_to_row(failure) for failure in failures],
-        "bandwidth_bytes_per_s": bandwidth,
-        "notebook": {key: json.loads(NOTEBOOK.read_text())[f"{key}_total_s"] for key in ("whisper", "distil")},
-        "machine": machine_to_json(devices.machine()),
-    }
+    return SpeedRun(
+        pair=pair_id,
+        clips=len(clips),
+        lanes=tuple(_totals(entry, baseline, bandwidth) for entry in entries),
+        failures=tuple(failures),
+        bandwidth_bytes_per_s=bandwidth,
+        notebook={key: json.loads(NOTEBOOK.read_text())[f"{key}_total_s"] for key in ("whisper", "distil")},
+        machine=devices.machine(),
+    )
 
 
 def _entries(
     pair_id: str, specs: Sequence[LaneSpec], settings: Settings, tell: Progress
 ) -> tuple[list[_Lane], list[LaneFailure]]:
-    from components.core.types import LaneFailure
     from components.engines.shapes import ShapePair
 
     tell(0.0, f"Making random weights of the shapes of {pair_id}")
@@ -194,7 +173,7 @@ def _entries(
             with _room():
                 entries.append(_Lane(lane, role, models.engine(lane, role)))
         except LaneError as error:
-            failures.append(LaneFailure("shapes", lane.lane_id, error.message))
+            failures.append(LaneFailure(clip_id="shapes", lane_id=lane.lane_id, message=error.message))
     return entries, failures
 
 
@@ -230,22 +209,22 @@ def _bandwidth() -> float:
     return copy.bytes_moved / statistics.median(seconds[2:])
 
 
-def _totals(entry: _Lane, baseline: _Lane | None, bandwidth: float) -> Any:
+def _totals(entry: _Lane, baseline: _Lane | None, bandwidth: float) -> SpeedLane:
     decoder_time_s = entry.generation_time_s - entry.encoder_time_s
     info = entry.engine.info
-    return {
-        "lane_id": entry.lane.lane_id,
-        "encoder_time_s": entry.encoder_time_s,
-        "decoder_time_s": decoder_time_s,
-        "generation_time_s": entry.generation_time_s,
-        "generated_tokens": entry.tokens,
-        "ms_per_token": 1000 * decoder_time_s / entry.tokens,
-        "peak_memory_bytes": max(entry.peaks, default=None),
-        "ratio": baseline.generation_time_s / entry.generation_time_s if baseline else None,
-        "bandwidth_fraction": entry.bytes_read / bandwidth / decoder_time_s,
-        "tokens_per_pass": statistics.fmean(entry.tokens_per_pass) if entry.tokens_per_pass else None,
-        "dtype": info.dtype or "",
-        "attention": info.attention or "",
-        "runtime": entry.engine.runtime,
-        "note": entry.engine.runtime_note,
-    }
+    return SpeedLane(
+        lane_id=entry.lane.lane_id,
+        encoder_time_s=entry.encoder_time_s,
+        decoder_time_s=decoder_time_s,
+        generation_time_s=entry.generation_time_s,
+        generated_tokens=entry.tokens,
+        ms_per_token=1000 * decoder_time_s / entry.tokens,
+        peak_memory_bytes=max(entry.peaks, default=None),
+        ratio=baseline.generation_time_s / entry.generation_time_s if baseline else None,
+        bandwidth_fraction=entry.bytes_read / bandwidth / decoder_time_s,
+        tokens_per_pass=statistics.fmean(entry.tokens_per_pass) if entry.tokens_per_pass else None,
+        dtype=info.dtype or "",
+        attention=info.attention or "",
+        runtime=entry.engine.runtime,
+        note=entry.engine.runtime_note,
+    )

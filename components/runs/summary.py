@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from components.core import records, scoring
+from components.core import scoring
 from components.core.catalog import lane_label
-from components.core.reports import REPORT_FORMAT
-from components.core.types import BASELINE_LANE, LaneFailure, LaneRun, WordErrors
+from components.core.types import (
+    BASELINE_LANE,
+    ClipFigures,
+    Difference,
+    LaneFailure,
+    LaneTotals,
+    Report,
+    Summary,
+    WordErrors,
+)
 from components.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from components.core.reports import ClipJSON, DifferenceJSON, LaneTotalsJSON, ReportJSON, SummaryJSON
+    from components.core.types import Interval, Row, RowsHeader
 
 RESAMPLES = 1000
 SEED = 0
@@ -60,7 +68,7 @@ class Tally:
         self._waiting: dict[str, dict[str, str | None]] = defaultdict(dict)  # words, until every lane has come
         self._clips: dict[str, None] = {}
 
-    def add(self, row: LaneRun | LaneFailure) -> None:
+    def add(self, row: Row) -> None:
         self._clips[row.clip_id] = None
         text = None
         if isinstance(row, LaneFailure):
@@ -69,7 +77,7 @@ class Tally:
             self._failures[row.lane_id].pop(row.clip_id, None)
             text = row.normalized_text
             if text is None:
-                text = scoring.normalise(row.transcript.text, row.transcript.language)
+                text = scoring.normalise(row.text, row.language)
             timing = row.timing
             self._figures[row.lane_id][row.clip_id] = _Figures(
                 row.audio_length_s,
@@ -106,28 +114,28 @@ class Tally:
         measured = sum(each.measured_s for lane in self._figures.values() for each in lane.values())
         return measured / self.done if measured else None
 
-    def clips(self) -> list[ClipJSON]:
+    def clips(self) -> tuple[ClipFigures, ...]:
         """The figures of each clip and lane, clip by clip in the order they came."""
-        return [
-            {
-                "clip_id": clip_id,
-                "lane_id": lane_id,
-                "audio_length_s": figures.audio_length_s,
-                "encoder_time_s": figures.encoder_time_s,
-                "decoder_time_s": figures.decoder_time_s,
-                "generation_time_s": figures.generation_time_s,
-                "rtfx": figures.audio_length_s / figures.generation_time_s if figures.generation_time_s else None,
-                "generated_tokens": figures.generated_tokens,
-                "wer": _wer(figures),
-                "words_from_baseline": self._differing.get((clip_id, lane_id)),
-                "warnings": list(figures.warnings),
-            }
+        return tuple(
+            ClipFigures(
+                clip_id=clip_id,
+                lane_id=lane_id,
+                audio_length_s=figures.audio_length_s,
+                encoder_time_s=figures.encoder_time_s,
+                decoder_time_s=figures.decoder_time_s,
+                generation_time_s=figures.generation_time_s,
+                rtfx=figures.audio_length_s / figures.generation_time_s if figures.generation_time_s else None,
+                generated_tokens=figures.generated_tokens,
+                wer=_wer(figures),
+                words_from_baseline=self._differing.get((clip_id, lane_id)),
+                warnings=figures.warnings,
+            )
             for clip_id in self._clips
             for lane_id in self._order()
             if (figures := self._figures[lane_id].get(clip_id)) is not None
-        ]
+        )
 
-    def summary(self, *, seed: int = SEED, resamples: int = RESAMPLES) -> SummaryJSON:
+    def summary(self, *, seed: int = SEED, resamples: int = RESAMPLES) -> Summary:
         """Totals and ratios, with the percentile intervals of ``resamples`` bootstrap resamples of the clips.
 
         Every lane and ratio is recomputed on the same resampled clips, so that they stay paired.
@@ -155,23 +163,23 @@ class Tally:
         intervals = ratio_intervals(above, below, seed=seed, resamples=resamples)
         sums = above.sum(axis=0), below.sum(axis=0)
         ratios = {lane: float(sums[0][k] / sums[1][k]) for k, lane in enumerate(others) if sums[1][k] > 0}
-        return {
-            "clips": self.done,
-            "lanes": {lane: self._totals(lane, intervals[len(others) + k]) for k, lane in enumerate(lanes)},
-            "failures": {lane: len(failed) for lane, failed in self._failures.items() if failed},
-            "speed_up": ratios,
-            "speed_up_interval": {lane: intervals[k] for k, lane in enumerate(others) if lane in ratios},
-            "qoi": {
+        return Summary(
+            clips=self.done,
+            lanes={lane: self._totals(lane, intervals[len(others) + k]) for k, lane in enumerate(lanes)},
+            failures={lane: len(failed) for lane, failed in self._failures.items() if failed},
+            speed_up=ratios,
+            speed_up_interval={lane: intervals[k] for k, lane in enumerate(others) if lane in ratios},
+            qoi={
                 lane: float(np.mean(errors[lane][both] <= errors[BASELINE_LANE][both]))
                 for lane in others
                 if (both := np.isfinite(errors[lane]) & np.isfinite(errors[BASELINE_LANE])).any()
             },
-            "differ_most": self._differ_most(),
-            "warnings": self._warnings(lanes),
-            "processes": self._processes,
-            "resamples": resamples,
-            "seed": seed,
-        }
+            differ_most=self._differ_most(),
+            warnings=tuple(self._warnings(lanes)),
+            processes=self._processes,
+            resamples=resamples,
+            seed=seed,
+        )
 
     def _order(self) -> list[str]:
         return [*(lane for lane in self._lanes if lane in self._figures), *(set(self._figures) - set(self._lanes))]
@@ -182,50 +190,44 @@ class Tally:
         values = (value(of_lane[clip]) if clip in of_lane else None for clip in self._clips)
         return np.array([np.nan if each is None else each for each in values], dtype=np.float64)
 
-    def _totals(self, lane_id: str, wer_interval: list[float] | None) -> LaneTotalsJSON:
+    def _totals(self, lane_id: str, wer_interval: Interval | None) -> LaneTotals:
         every = list(self._figures[lane_id].values())
         timed = [figures for figures in every if figures.generation_time_s is not None]
         seconds = np.array([figures.generation_time_s for figures in timed], dtype=np.float64)
         tokens = np.array([figures.generated_tokens for figures in timed], dtype=np.float64)
         audio_length_s, generation_time_s = sum(figures.audio_length_s for figures in timed), float(seconds.sum())
         errors = sum((figures.word_errors for figures in every if figures.word_errors is not None), WordErrors())
-        return {
-            "clips": len(every),
-            "audio_length_s": audio_length_s,
-            "encoder_time_s": sum(figures.encoder_time_s or 0.0 for figures in timed),
-            "decoder_time_s": sum(figures.decoder_time_s or 0.0 for figures in timed),
-            "generation_time_s": generation_time_s,
-            "median_generation_time_s": float(np.median(seconds)) if timed else None,
-            "p90_generation_time_s": float(np.percentile(seconds, 90)) if timed else None,
-            "rtfx": audio_length_s / generation_time_s if generation_time_s else None,
-            "generated_tokens": sum(figures.generated_tokens for figures in every),
-            "ms_per_token": _slope(tokens, 1000 * seconds),
-            "word_errors": {
-                "substitutions": errors.substitutions,
-                "deletions": errors.deletions,
-                "insertions": errors.insertions,
-                "reference_words": errors.reference_words,
-                "wer": errors.wer,
-            },
-            "wer_interval": wer_interval,
-            "insertion_rate": errors.insertions / errors.reference_words if errors.reference_words else None,
-            "repeated_5_grams": sum(figures.repeated_5_grams for figures in every),
-            "suspect_clips": sum(bool(figures.warnings) for figures in every),
-        }
+        return LaneTotals(
+            clips=len(every),
+            audio_length_s=audio_length_s,
+            encoder_time_s=sum(figures.encoder_time_s or 0.0 for figures in timed),
+            decoder_time_s=sum(figures.decoder_time_s or 0.0 for figures in timed),
+            generation_time_s=generation_time_s,
+            median_generation_time_s=float(np.median(seconds)) if timed else None,
+            p90_generation_time_s=float(np.percentile(seconds, 90)) if timed else None,
+            rtfx=audio_length_s / generation_time_s if generation_time_s else None,
+            generated_tokens=sum(figures.generated_tokens for figures in every),
+            ms_per_token=_slope(tokens, 1000 * seconds),
+            word_errors=errors,
+            wer_interval=wer_interval,
+            insertion_rate=errors.insertions / errors.reference_words if errors.reference_words else None,
+            repeated_5_grams=sum(figures.repeated_5_grams for figures in every),
+            suspect_clips=sum(bool(figures.warnings) for figures in every),
+        )
 
-    def _differ_most(self) -> list[DifferenceJSON]:
+    def _differ_most(self) -> tuple[Difference, ...]:
         ranked = sorted(self._differing.items(), key=lambda item: -item[1])[:DIFFER_MOST]
-        return [
-            {
-                "clip_id": clip_id,
-                "lane_id": lane_id,
-                "words": words,
-                "baseline_wer": _wer(self._figures[BASELINE_LANE].get(clip_id)),
-                "wer": _wer(self._figures[lane_id].get(clip_id)),
-            }
+        return tuple(
+            Difference(
+                clip_id=clip_id,
+                lane_id=lane_id,
+                words=words,
+                baseline_wer=_wer(self._figures[BASELINE_LANE].get(clip_id)),
+                wer=_wer(self._figures[lane_id].get(clip_id)),
+            )
             for (clip_id, lane_id), words in ranked
             if words
-        ]
+        )
 
     def _warnings(self, lanes: Sequence[str]) -> list[str]:
         said = list(self._said)
@@ -259,35 +261,34 @@ class Tally:
         return said
 
 
-def report_json(header: records.HeaderJSON, tally: Tally) -> ReportJSON:
-    """A report as JSON: the rows' header, their summary, and the figures of every clip."""
-    return {
-        "format": REPORT_FORMAT,
-        "pair": header["pair"],
-        "data": header.get("data", ""),
-        "checkpoints": header["checkpoints"],
-        "settings": header["settings"],
-        "machine": header["machine"],
-        "summary": tally.summary(),
-        "clips": tally.clips(),
-    }
+def make_report(header: RowsHeader, tally: Tally) -> Report:
+    """A report: the rows' header, their summary, and the figures of every clip."""
+    return Report(
+        pair=header.pair,
+        data=header.data or "",
+        checkpoints=header.checkpoints,
+        settings=header.settings,
+        machine=header.machine,
+        summary=tally.summary(),
+        clips=tally.clips(),
+    )
 
 
-def tally_of(header: records.HeaderJSON) -> Tally:
+def tally_of(header: RowsHeader) -> Tally:
     """An empty tally for the rows under this header."""
-    machines = header.get("machines", [header["machine"]])
+    machines = header.all_machines
     said = []
     if len(machines) > 1:
         names = "; ".join(
-            f"{each['device_name']}, {each['processes']} processes, {each['threads']} threads" for each in machines
+            f"{each.device_name}, {each.processes} processes, {each.threads} threads" for each in machines
         )
         said.append(f"The rows were measured in more than one place or way, and their times do not mix: {names}.")
-    return Tally(header["checkpoints"], processes=max(each["processes"] for each in machines), warnings=said)
+    return Tally(header.checkpoints, processes=max(each.processes for each in machines), warnings=said)
 
 
 def ratio_intervals(
     above: np.ndarray, below: np.ndarray, *, seed: int = SEED, resamples: int = RESAMPLES
-) -> list[list[float] | None]:
+) -> list[Interval | None]:
     """Percentile bootstrap intervals (95 %) of ratios of sums, all recomputed on the same resampled clips.
 
     Efron, "Bootstrap methods: another look at the jackknife" (1979).
@@ -315,12 +316,12 @@ def ratio_intervals(
                     indices
                 ].sum(1)
     tail = 50 * (1 - CONFIDENCE)
-    intervals: list[list[float] | None] = []
+    intervals: list[Interval | None] = []
     for ratio in range(ratios):
         finite = drawn[np.isfinite(drawn[:, ratio]), ratio]
         counting = np.count_nonzero(below[:, ratio])
         intervals.append(
-            [float(each) for each in np.percentile(finite, [tail, 100 - tail])]
+            (float(np.percentile(finite, tail)), float(np.percentile(finite, 100 - tail)))
             if counting > 1 and len(finite)
             else None
         )
@@ -335,7 +336,7 @@ def _slope(x: np.ndarray, y: np.ndarray) -> float | None:
 
 
 def _edits(errors: WordErrors | None) -> int | None:
-    return None if errors is None else errors.substitutions + errors.deletions + errors.insertions
+    return None if errors is None else errors.edits
 
 
 def _wer(figures: _Figures | None) -> float | None:

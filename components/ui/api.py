@@ -13,13 +13,12 @@ from gradio.processing_utils import check_all_files_in_cache
 from gradio_client.utils import is_file_obj_with_meta
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.core import records
 from components.core.errors import AudioError, ManifestError, WhisperSpaceError
-from components.core.records import CompareJSON, ModelsJSON
-from components.core.reports import BenchmarkJSON
+from components.core.types import BenchmarkProgress, Comparison, Models
 from components.runs.line import MAX_FETCHING, MAX_WAITING
 from components.ui import benchmarking
 from components.ui.requests import Cancellations, api_errors, unwanted
+from components.ui.schema import answers
 
 if TYPE_CHECKING:
     from components.runs.lab import Lab
@@ -70,6 +69,7 @@ BENCHMARKING: dict[str, Any] = {"concurrency_id": "benchmark", "concurrency_limi
 def register(lab: "Lab", cancellations: Cancellations) -> None:
     """Add the endpoints to the Blocks being built."""
 
+    @answers(Comparison)
     def compare(  # noqa: D417, PLR0917 - Gradio fills in the request; order is the contract's
         audio: gr.FileData,
         reference: str = "",
@@ -79,7 +79,7 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
         long_form: Literal["sequential", "chunked"] = "sequential",
         timestamps: bool = True,
         request: gr.Request = None,  # type: ignore[assignment] # Gradio fills it in by its annotation
-    ) -> CompareJSON:
+    ) -> Any:
         """Transcribe one audio clip with Whisper and Distil-Whisper, and measure how much faster the second is.
 
         The lanes run one after another on a warm device. The result holds, for each lane, the text, the segments
@@ -103,11 +103,11 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
         options |= {"long_form": long_form, "timestamps": timestamps}
         session = (request.session_hash if request else None) or uuid.uuid4().hex
         with api_errors(), cancellations.request(session) as stop:
-            return records.comparison_to_json(
-                lab.compare(uploaded_path(audio), **checked(CompareOptions, options), cancelled=unwanted(stop))
-            )
+            comparison = lab.compare(uploaded_path(audio), **checked(CompareOptions, options), cancelled=unwanted(stop))
+            return comparison.model_dump(mode="json")
 
-    def models(pair: str | None = None) -> ModelsJSON:
+    @answers(Models)
+    def models(pair: str | None = None) -> Any:
         """List the models of a pair: layers, parameters of encoder and decoder, and the student's share of them.
 
         The counts come from the configurations alone; no weights are loaded or downloaded.
@@ -120,9 +120,10 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
         """
         with api_errors():
             pair = checked(ModelsOptions, {"pair": pair})["pair"] or lab.default_pair
-            return records.models_to_json(pair, lab.models(pair))
+            return lab.models(pair).model_dump(mode="json")
 
-    def benchmark(  # type: ignore[misc]  # noqa: D417, PLR0917 - returns what is streamed, for Gradio's schema
+    @answers(BenchmarkProgress)
+    def benchmark(  # noqa: D417, PLR0917 - order is the contract's
         source: Literal["examples", "librispeech", "files"] = "examples",
         files: list[gr.FileData] | None = None,
         references: list[str | None] | None = None,
@@ -131,7 +132,7 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
         repeats: int = 1,
         limit: int | None = None,
         request: gr.Request = None,  # type: ignore[assignment] # Gradio fills it in by its annotation
-    ) -> BenchmarkJSON:
+    ) -> Any:
         """Run a whole data set through Whisper and Distil-Whisper; streams a line after each clip, the report at last.
 
         Args:
@@ -159,9 +160,9 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
             options |= {"limit": benchmarking.allowed(options["limit"]), "cancelled": unwanted(stop)}
             watched = None
             for watched in benchmarking.watch(lab, data, Path(folder, "runs.jsonl"), **options):
-                yield benchmarking.progress_json(watched, last=False)
+                yield benchmarking.progress_json(watched, last=False).model_dump(mode="json")
             if watched is not None:
-                yield benchmarking.progress_json(watched, last=True)
+                yield benchmarking.progress_json(watched, last=True).model_dump(mode="json")
 
     gr.api(benchmark, api_name="benchmark", **BENCHMARKING)
     gr.api(compare, api_name="compare", **MEASURING)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from components.core import records
 from components.core.catalog import EXAMPLES
 from components.core.errors import Cancelled, ManifestError
+from components.core.files import read_rows
 from components.core.types import Comparison, LaneFailure, LaneRun
 from components.core.wording import counted
 from components.runs.sources import Manifest
@@ -29,7 +29,7 @@ from components.ui.compare_tab import chart, pair_choices, running, session_of
 from components.ui.requests import Refused, plain_words
 
 if TYPE_CHECKING:
-    from components.core.reports import ReportJSON
+    from components.core.types import Report
     from components.runs.lab import Lab
     from components.runs.sources import Source
     from components.ui.benchmarking import Watched
@@ -64,7 +64,7 @@ class Visit:
     folder: Path
     source: Source | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    report: ReportJSON | None = None
+    report: Report | None = None
     unfinished: bool = False
     audio: dict[str, str] = field(default_factory=dict)
 
@@ -289,18 +289,18 @@ class BenchmarkTab:
     def _chart_rows(self) -> list[Any]:
         return [part for part in self.charts if not isinstance(part, gr.Plot)]
 
-    def _draw(self, report: ReportJSON) -> dict[Any, Any]:
+    def _draw(self, report: Report) -> dict[Any, Any]:
         from components.report.benchmark_figures import FIGURES
         from components.report.tables import headline
 
         plots = [part for part in self.charts if isinstance(part, gr.Plot)]
         figures = [draw(report) for _, draw in FIGURES.values()]
-        offered = report["pair"] in self.lab.offered_pairs
-        note = self.lab.settings.get_pair(report["pair"]).note if offered else ""
+        offered = report.pair in self.lab.offered_pairs
+        note = self.lab.settings.get_pair(report.pair).note if offered else ""
         return {
             self.result: headline(report, note),
             **dict(zip(plots, figures, strict=True)),
-            **{row: gr.Row(visible=bool(report["clips"])) for row in self._chart_rows()},
+            **{row: gr.Row(visible=bool(report.clips)) for row in self._chart_rows()},
         }
 
     def _idle(self, *, resumable: bool = False) -> dict[Any, Any]:
@@ -338,14 +338,14 @@ class BenchmarkTab:
             return shown | {self.status: markup.message(problem or refused.message, problem=True)}
         if problem not in {"", STOPPED}:
             gr.Warning(escape(problem), title="That did not work")
-        text = problem or done or f"Done: {counted(visit.report['summary']['clips'], 'clip')}."
+        text = problem or done or f"Done: {counted(visit.report.summary.clips, 'clip')}."
         return shown | {self.status: markup.message(text, problem=problem not in {"", STOPPED})}
 
-    def _tables(self, visit: Visit, report: ReportJSON) -> dict[Any, Any]:
+    def _tables(self, visit: Visit, report: Report) -> dict[Any, Any]:
         from components.report.tables import differences_table, lanes_table
 
-        rows = records.read_rows(visit.rows)[1] if visit.rows.exists() else ()
-        names = list(dict.fromkeys(row.clip_id for row in rows) or dict.fromkeys(c["clip_id"] for c in report["clips"]))
+        rows = read_rows(visit.rows)[1] if visit.rows.exists() else ()
+        names = list(dict.fromkeys(row.clip_id for row in rows) or dict.fromkeys(c.clip_id for c in report.clips))
         first = names[0] if names else None
         player, words = self._browse(first, visit)
         return {
@@ -357,7 +357,7 @@ class BenchmarkTab:
             self.words: words,
         }
 
-    def _keepsake(self, visit: Visit, report: ReportJSON) -> gr.DownloadButton:
+    def _keepsake(self, visit: Visit, report: Report) -> gr.DownloadButton:
         """Everything in one file; nothing where the disk has no room for it, and the figures are shown all the same."""
         from components.report.files import contents
 
@@ -384,7 +384,7 @@ class BenchmarkTab:
                 visit.report = open_report(Path(file))
                 if Path(file).suffix.lower() == ".jsonl":
                     shutil.copy(file, visit.rows)
-                if visit.report["data"] == Manifest(EXAMPLES).name:
+                if visit.report.data == Manifest(EXAMPLES).name:
                     visit.audio = {item.clip_id: str(item.audio) for item in Manifest(EXAMPLES).items()}
         except Refused as refused:
             forget(visit)
@@ -404,12 +404,18 @@ class BenchmarkTab:
             audio = gr.Audio(visible=False)
         if not visit.rows.exists():
             return audio, markup.message("This report came without the words. Open its file of rows to read them.")
-        rows = [row for row in records.read_rows(visit.rows)[1] if row.clip_id == clip_id]
+        rows = [row for row in read_rows(visit.rows)[1] if row.clip_id == clip_id]
         runs = tuple(row for row in rows if isinstance(row, LaneRun))
         failures = tuple(row for row in rows if isinstance(row, LaneFailure))
         length_s = runs[0].audio_length_s if runs else 0.0
-        machine = records.machine_from_json(visit.report["machine"])
-        comparison = Comparison(clip_id, length_s, visit.report["pair"], runs, failures, machine)
+        comparison = Comparison(
+            clip_id=clip_id,
+            audio_length_s=length_s,
+            pair=visit.report.pair,
+            runs=runs,
+            failures=failures,
+            machine=visit.report.machine,
+        )
         return audio, markup.cards(comparison) + markup.word_diff(comparison)
 
 

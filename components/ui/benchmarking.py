@@ -6,22 +6,22 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from components.core import records
 from components.core.catalog import EXAMPLES
 from components.core.errors import ManifestError
-from components.core.reports import REPORT_FORMAT, ReportJSON
-from components.runs.benchmark import read_report_json
+from components.core.files import read_rows
+from components.core.types import REPORT_FORMAT, BenchmarkProgress, Report
+from components.runs.benchmark import read_report
 from components.runs.sources import PRESETS, Files, Item, Manifest, Source, read_references
-from components.runs.summary import report_json, tally_of
+from components.runs.summary import make_report, tally_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from components.core.reports import BenchmarkJSON
+    from components.core.types import RowsHeader
     from components.runs.lab import Lab
     from components.runs.summary import Tally
 
@@ -105,7 +105,7 @@ class Watched:
     done: int
     total: int | None
     clip_id: str
-    header: records.HeaderJSON
+    header: RowsHeader
     tally: Tally
 
     @property
@@ -114,8 +114,8 @@ class Watched:
         each = self.tally.seconds_a_clip
         return None if each is None or self.total is None else each * (self.total - self.done)
 
-    def report(self) -> ReportJSON:
-        return report_json(self.header, self.tally)
+    def report(self) -> Report:
+        return make_report(self.header, self.tally)
 
 
 def watch(lab: Lab, source: Source, output: Path, **options: Any) -> Iterator[Watched]:
@@ -123,11 +123,11 @@ def watch(lab: Lab, source: Source, output: Path, **options: Any) -> Iterator[Wa
 
     Waits until those that came before have ended.
     """
-    header: records.HeaderJSON | None = None
+    header: RowsHeader | None = None
     with lab.benchmarks.turn(cancelled=options.get("cancelled")):
         for step in lab.benchmark_steps(source, output, **options):
             if header is None:
-                header, rows = records.read_rows(output)
+                header, rows = read_rows(output)
                 tally = tally_of(header)
             else:
                 rows = iter(step.rows)
@@ -136,37 +136,31 @@ def watch(lab: Lab, source: Source, output: Path, **options: Any) -> Iterator[Wa
             yield Watched(step.number, step.total, step.clip_id, header, tally)
 
 
-def progress_json(watched: Watched, *, last: bool) -> BenchmarkJSON:
+def progress_json(watched: Watched, *, last: bool) -> BenchmarkProgress:
     """A line of the stream of ``/benchmark``."""
-    return {
-        "done": watched.done,
-        "total": watched.total,
-        "clip_id": watched.clip_id,
-        "time_left_s": watched.time_left_s,
-        "report": watched.report() if last else None,
-    }
+    return BenchmarkProgress(
+        done=watched.done,
+        total=watched.total,
+        clip_id=watched.clip_id,
+        time_left_s=watched.time_left_s,
+        report=watched.report() if last else None,
+    )
 
 
-def open_report(path: Path) -> ReportJSON:
+def open_report(path: Path) -> Report:
     """A report from what the command line wrote: a file of rows, or ``report.json``.
 
     Raises:
         ManifestError: it is neither.
     """
     try:
-        if path.suffix.lower() == ".json":
-            loaded = json.loads(path.read_text(encoding="utf-8"), parse_constant=_not_finite)
-        else:
-            loaded = read_report_json(path)
-        report = TypeAdapter(ReportJSON).validate_python(loaded)
-        if report["format"] == REPORT_FORMAT:
-            return report
+        if path.suffix.lower() != ".json":
+            return read_report(path)
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(loaded, dict) and loaded.get("format", REPORT_FORMAT) != REPORT_FORMAT:
+            raise ManifestError(f"{path.name} is a report of another version.")
+        return Report.model_validate(loaded)
     except (OSError, UnicodeDecodeError, ValidationError, ValueError) as error:
         raise ManifestError(
             f"{path.name} is not a report. Choose a report.json, or the file of rows (RUNS.jsonl) of a benchmark."
         ) from error
-    raise ManifestError(f"{path.name} is a report of another version.")
-
-
-def _not_finite(constant: str) -> NoReturn:
-    raise ValueError(constant)

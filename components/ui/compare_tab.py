@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading  # noqa: TC003 - Gradio reads the callbacks' annotations
-from dataclasses import replace
 from html import escape
 from pathlib import Path
 from textwrap import shorten
@@ -13,8 +12,8 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
-from components.core import records
 from components.core.catalog import EXAMPLES, LANES, ROOT
+from components.core.files import read_manifest
 from components.ui import markup, snippets
 from components.ui.api import MEASURING
 from components.ui.requests import Refused, plain_words
@@ -36,9 +35,9 @@ LONG_FORMS = [("Sequential", "sequential"), ("Chunked", "chunked")]
 
 def visit_rows(visit: Sequence[Comparison], pair_id: str) -> list[LaneRun]:
     """The rows of a visit's samples with one pair, numbered, so that the same clip twice is two samples."""
-    same_pair = [comparison for comparison in visit if comparison.pair_id == pair_id]
+    same_pair = [comparison for comparison in visit if comparison.pair == pair_id]
     return [
-        replace(run, clip_id=f"{number}. {run.clip_id}")
+        run.model_copy(update={"clip_id": f"{number}. {run.clip_id}"})
         for number, comparison in enumerate(same_pair, start=1)
         for run in comparison.runs
     ]
@@ -48,7 +47,7 @@ def example_clips() -> tuple[list[tuple[str, str]], list[str]]:
     """Path and reference of every shipped clip, and its label; empty where none are shipped."""
     if not EXAMPLES.is_file():
         return [], []
-    rows = [row for row in records.read_manifest(EXAMPLES) if row.audio.is_file()]
+    rows = [row for row in read_manifest(EXAMPLES) if row.audio.is_file()]
     labels = [shorten(row.text, LABEL_LENGTH, placeholder="…") if row.text else row.clip_id for row in rows]
     return [(str(row.audio), row.text or "") for row in rows], labels
 
@@ -260,11 +259,11 @@ class CompareTab:
         from components.report import figures
 
         visit = [*visit, comparison][-MAX_SAMPLES:]
-        rows = visit_rows(visit, comparison.pair_id)
-        note = self.lab.settings.get_pair(comparison.pair_id).note
+        rows = visit_rows(visit, comparison.pair)
+        note = self.lab.settings.get_pair(comparison.pair).note
         lanes = {run.lane_id for run in comparison.runs}
-        infos = [info for info in self.lab.models(comparison.pair_id) if info.lane_id in lanes]
-        as_json = records.comparison_to_json(comparison)
+        infos = [info for info in self.lab.models(comparison.pair).lanes if info.lane_id in lanes]
+        as_json = comparison.model_dump(mode="json")
         return {
             self.visit: visit,
             self.status: markup.message("Done.", spoken_only=True),

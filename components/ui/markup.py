@@ -133,7 +133,7 @@ def hero(comparison: Comparison, visit: Sequence[LaneRun], note: str) -> str:
             if count > 1 and total
             else ""
         )
-        + (f"<p class='where'>The pair {escape(comparison.pair_id)}: {escape(note)}</p>" if note else "")
+        + (f"<p class='where'>The pair {escape(comparison.pair)}: {escape(note)}</p>" if note else "")
         + "</div></section>"
     )
 
@@ -207,7 +207,7 @@ def _card(run: LaneRun) -> str:
     ]
     if run.word_errors is not None and run.word_errors.wer is not None:
         facts.append(("Word error rate", f"{run.word_errors.wer:.1%}"))
-    text = escape(run.transcript.text.strip()) or "<em>No words</em>"
+    text = escape(run.text.strip()) or "<em>No words</em>"
     return (
         f"<article class='card' style='--lane:{lane_colour(run.lane_id)}' data-lane='{escape(run.lane_id)}'>"
         f"<h3>{_swatch(run.lane_id)}{escape(lane_label(run.lane_id))}"
@@ -233,7 +233,7 @@ def word_diff(comparison: Comparison) -> str:
         first = comparison.run(BASELINE_LANE) or comparison.runs[0]
         for run in comparison.runs:
             if run is not first:
-                spans = scoring.diff_spans(first.transcript.text, run.transcript.text)
+                spans = scoring.diff_spans(first.text, run.text)
                 title = f"{lane_label(first.lane_id)} → {lane_label(run.lane_id)}"
                 blocks.append(_diff(title, _differing(spans), spans))
     for run in comparison.runs:
@@ -283,7 +283,7 @@ def segments(comparison: Comparison) -> str:
     stem = comparison.clip_id or "clip"
     tables = []
     for run in comparison.runs:
-        found = run.transcript.segments
+        found = run.segments
         rows = "".join(
             f"<tr><td>{_short(part.start_s)}</td><td>{_short(part.end_s)}</td><td>{escape(part.text.strip())}</td></tr>"
             for part in found

@@ -60,7 +60,7 @@ class ModelsTab:
 
         try:
             with plain_words():
-                infos = self.lab.models(pair)
+                infos = self.lab.models(pair).lanes
         except Refused as refused:
             return markup.message(refused.message, problem=True), None, None, markup.decoder_shares([])
         return (
@@ -78,6 +78,6 @@ class ModelsTab:
     def _infos(self, pair: str) -> tuple[ModelInfo, ...]:
         try:
             with plain_words():
-                return self.lab.models(pair)
+                return self.lab.models(pair).lanes
         except Refused:
             return ()

@@ -16,7 +16,7 @@ from components.ui import markup
 from components.ui.compare_tab import chart
 
 if TYPE_CHECKING:
-    from components.core.records import SpeedJSON
+    from components.core.types import SpeedRun
 
 SHIPPED = ROOT / "tests" / "benchmarks" / "results"
 """Where the project's own measurements lie; those that are or hold a speed run are offered."""
@@ -28,7 +28,7 @@ HOW = (
 COMMAND = "python -m components.runs speed --pair small.en --json > run.json"
 
 
-def shipped_runs() -> dict[str, SpeedJSON]:
+def shipped_runs() -> dict[str, SpeedRun]:
     """The speed runs that came with the project, by what a person reads; the largest first."""
     found = {}
     for path in sorted(SHIPPED.glob("*.json")):
@@ -36,8 +36,8 @@ def shipped_runs() -> dict[str, SpeedJSON]:
             run = read_speed(path.read_text(encoding="utf-8"))
         except (ManifestError, OSError, ValueError):
             continue  # another benchmark's
-        found[f"{run['pair']}, {run['clips']} clips, {run['machine']['device_name']} ({path.stem})"] = run
-    return dict(sorted(found.items(), key=lambda item: (-len(item[1]["lanes"]), -item[1]["clips"])))
+        found[f"{run.pair}, {run.clips} clips, {run.machine.device_name} ({path.stem})"] = run
+    return dict(sorted(found.items(), key=lambda item: (-len(item[1].lanes), -item[1].clips)))
 
 
 class SpeedPanel:
@@ -92,16 +92,16 @@ def unchanged(said: Any = None) -> tuple[Any, ...]:
     return gr.skip() if said is None else said, *[gr.skip()] * 5
 
 
-def drawn(run: SpeedJSON) -> tuple[Any, ...]:
+def drawn(run: SpeedRun) -> tuple[Any, ...]:
     """Table and charts of a run."""
     from components.report import speed_page
 
-    machine, failures = run["machine"], run["failures"]
-    failed = " ".join(f"{failure['lane_id']} could not run: {failure['message']}" for failure in failures)
+    machine, failures = run.machine, run.failures
+    failed = " ".join(f"{failure.lane_id} could not run: {failure.message}" for failure in failures)
     stamp = (
-        f"{run['pair']}: {run['clips']} clips of the notebook, {machine['device_name']} ({machine['device']}, "
-        f"{counted(machine['threads'], 'thread')}), memory bandwidth "
-        f"{run['bandwidth_bytes_per_s'] / 1e9:.1f} GB/s. {failed}"
+        f"{run.pair}: {run.clips} clips of the notebook, {machine.device_name} ({machine.device}, "
+        f"{counted(machine.threads, 'thread')}), memory bandwidth "
+        f"{run.bandwidth_bytes_per_s / 1e9:.1f} GB/s. {failed}"
     )
     table = (
         f"<p class='where'>{escape(stamp)}</p><div class='scroll' tabindex='0' role='region' aria-label='Speed'>"

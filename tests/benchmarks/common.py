@@ -9,13 +9,12 @@ import argparse
 import json
 import os
 import statistics
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core import audio, catalog, scoring
-from components.core.records import read_manifest
+from components.core.files import read_manifest
 from components.core.settings import CUSTOM_PAIR, Settings
 from components.core.types import WordErrors
 from components.engines import device as devices
@@ -91,7 +90,7 @@ def finish(name: str, options: argparse.Namespace, result: dict[str, Any], *, pa
         "passed": passed,
         **result,
         "checkpoints": [catalog.checkpoint_name(lane.checkpoint) for lane in lanes(options)],
-        "machine": asdict(devices.machine()),
+        "machine": devices.machine().model_dump(mode="json"),
         "load_average": os.getloadavg(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

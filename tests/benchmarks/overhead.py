@@ -61,7 +61,7 @@ def main() -> int:
             written = measurement.output.transcript.text
         else:
             comparison = compare(clip, (lane,), pool, options=OPTIONS, pair_id=CUSTOM_PAIR)
-            written = comparison.runs[0].transcript.text
+            written = comparison.runs[0].text
         engine.synchronize()
         elapsed_s = perf_counter() - start_s
         seconds[way].append(measurement.timing.end_to_end_time_s if way == "measured" else elapsed_s)

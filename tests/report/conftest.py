@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from components.core.types import LaneRun, ModelInfo, Timing, Transcript
+from components.core.types import LaneRun, ModelInfo, Timing
 
 
 def timing(encoder_s: float, decoder_s: float) -> Timing:
     generation_s = encoder_s + decoder_s
-    return Timing(0.01, encoder_s, decoder_s, generation_s, generation_s + 0.02)
+    return Timing(
+        feature_time_s=0.01,
+        encoder_time_s=encoder_s,
+        decoder_time_s=decoder_s,
+        generation_time_s=generation_s,
+        end_to_end_time_s=generation_s + 0.02,
+    )
 
 
 def run(clip_id: str, lane_id: str, encoder_s: float | None, decoder_s: float = 0.0, **changes) -> LaneRun:
@@ -19,9 +25,9 @@ def run(clip_id: str, lane_id: str, encoder_s: float | None, decoder_s: float = 
         "clip_id": clip_id,
         "lane_id": lane_id,
         "checkpoint": f"openai/{lane_id}",
-        "transcript": Transcript("some words"),
+        "text": "some words",
         "audio_length_s": 5.0,
-        "timing": timed,
+        **(dict(timed) if timed else {}),
         "repeats": (timed,) if timed else (),
         "generated_tokens": 12,
         "dtype": "float32",
@@ -53,6 +59,22 @@ def rows() -> list[LaneRun]:
 def infos() -> list[ModelInfo]:
     """Whisper large-v2 and its student, as the configurations count them."""
     return [
-        ModelInfo("whisper", "openai/whisper-large-v2", 1543304960, 636784640, 906520320, 32, 32),
-        ModelInfo("distil", "distil-whisper/distil-large-v2", 756220160, 636784640, 119435520, 32, 2),
+        ModelInfo(
+            lane_id="whisper",
+            checkpoint="openai/whisper-large-v2",
+            num_parameters=1543304960,
+            encoder_parameters=636784640,
+            decoder_parameters=906520320,
+            encoder_layers=32,
+            decoder_layers=32,
+        ),
+        ModelInfo(
+            lane_id="distil",
+            checkpoint="distil-whisper/distil-large-v2",
+            num_parameters=756220160,
+            encoder_parameters=636784640,
+            decoder_parameters=119435520,
+            encoder_layers=32,
+            decoder_layers=2,
+        ),
     ]

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from components.report import figures
@@ -60,7 +58,7 @@ def test_decoder_passes_are_tokens_times_layers(infos, tokens, teacher, student)
 
 
 def test_a_checkpoint_of_two_lanes_is_drawn_once(infos):
-    figure = figures.decoder_passes_figure(128, [*infos, replace(infos[0], lane_id="faster-whisper")])
+    figure = figures.decoder_passes_figure(128, [*infos, infos[0].model_copy(update={"lane_id": "faster-whisper"})])
     assert [trace.name for trace in figure.data] == ["Whisper", "Distil-Whisper"]
 
 

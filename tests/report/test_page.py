@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 
 import pytest
 
-from components.core.records import header_to_json
-from components.core.types import LaneFailure, Machine, Transcript, WordErrors
+from components.core.types import Difference, LaneFailure, Machine, Report, RowsHeader, WordErrors
 from components.report.benchmark_figures import FIGURES
 from components.report.files import contents, write_report
 
@@ -20,11 +18,24 @@ HOSTILE = "</script><img src=x onerror=alert(1)>"
 @pytest.fixture
 def report(make_run):
     """Three clips, one of them with a hostile name; the student writes a word less on the first."""
-    from components.runs.summary import report_json, tally_of
+    from components.runs.summary import make_report, tally_of
 
-    machine = Machine("cpu", HOSTILE, "Linux", "3.11", {"torch": "2"}, 2, processes=2)
-    header = header_to_json("base", {"whisper": "a/b", "distil": "c/d"}, {"repeats": 1}, machine)
-    header["data"] = HOSTILE
+    machine = Machine(
+        device="cpu",
+        device_name=HOSTILE,
+        platform="Linux",
+        python="3.11",
+        libraries={"torch": "2"},
+        threads=2,
+        processes=2,
+    )
+    header = RowsHeader(
+        pair="base",
+        checkpoints={"whisper": "a/b", "distil": "c/d"},
+        settings={"repeats": 1},
+        machine=machine,
+        data=HOSTILE,
+    )
     tally = tally_of(header)
     for number, clip in enumerate(("one", "two", HOSTILE)):
         for lane, words, decoder_s in (
@@ -32,24 +43,22 @@ def report(make_run):
             ("distil", "a b c" if clip == "one" else "a b c d", 0.1),
         ):
             errors = WordErrors(deletions=4 - len(words.split()), reference_words=4)
-            changes = {"transcript": Transcript(words), "normalized_text": words, "word_errors": errors}
+            changes = {"text": words, "normalized_text": words, "word_errors": errors}
             tally.add(make_run(clip, lane, 0.1, decoder_s + number / 10, generated_tokens=10 + number, **changes))
-    tally.add(LaneFailure("four", "distil", "It failed."))
-    return report_json(header, tally)
+    tally.add(LaneFailure(clip_id="four", lane_id="distil", message="It failed."))
+    return make_report(header, tally)
 
 
 def test_summary_of_known_rows(report):
-    summary = report["summary"]
-    assert summary["speed_up"]["distil"] == pytest.approx(2.7 / 0.9)
-    assert summary["qoi"] == {"distil": pytest.approx(2 / 3)}
-    assert summary["lanes"]["distil"]["ms_per_token"] == pytest.approx(100)
-    assert summary["lanes"]["distil"]["word_errors"]["wer"] == pytest.approx(1 / 12)
-    assert summary["differ_most"] == [
-        {"clip_id": "one", "lane_id": "distil", "words": 1, "baseline_wer": 0.0, "wer": 0.25}
-    ]
-    assert summary["failures"] == {"distil": 1}
-    assert summary["processes"] == 2
-    assert "2 processes shared the clips" in summary["warnings"][0]
+    summary = report.summary
+    assert summary.speed_up["distil"] == pytest.approx(2.7 / 0.9)
+    assert summary.qoi == {"distil": pytest.approx(2 / 3)}
+    assert summary.lanes["distil"].ms_per_token == pytest.approx(100)
+    assert summary.lanes["distil"].word_errors.wer == pytest.approx(1 / 12)
+    assert summary.differ_most == (Difference(clip_id="one", lane_id="distil", words=1, baseline_wer=0.0, wer=0.25),)
+    assert summary.failures == {"distil": 1}
+    assert summary.processes == 2
+    assert "2 processes shared the clips" in summary.warnings[0]
 
 
 def test_figures(report):
@@ -67,7 +76,7 @@ def test_figures(report):
 def test_files(report, tmp_path):
     paths = write_report(report, tmp_path / "new")
     assert [path.name for path in paths] == ["report.json", "report.csv", "report.html"]
-    assert json.loads(paths[0].read_text()) == report
+    assert Report.model_validate_json(paths[0].read_text()) == report
     rows = list(csv.DictReader(io.StringIO(paths[1].read_text())))
     assert [row["clip_id"] for row in rows] == ["one", "one", "two", "two", HOSTILE, HOSTILE]
     assert float(rows[1]["generation_time_s"]) == pytest.approx(0.2)

@@ -77,7 +77,7 @@ def test_killed_and_resumed(trivial_lab, manifest, undisturbed, tmp_path):
     assert cut_short
     report = trivial_lab.benchmark(manifest, output, resume=True)
     assert rows(output) == undisturbed
-    assert report.summary["clips"] == CLIPS
+    assert report.summary.clips == CLIPS
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.01, 0.1, 0.37, 0.5, 0.9, 0.9999])

@@ -15,7 +15,9 @@ import pytest
 import soundfile
 
 from components.core.errors import ManifestError
-from components.runs.benchmark import read_report, read_report_json
+from components.core.files import read_rows
+from components.core.types import LaneRun
+from components.runs.benchmark import read_report
 from components.runs.summary import ratio_intervals
 
 ROWS = int(os.environ.get("ROWS", "10000"))
@@ -40,68 +42,67 @@ def output(tmp_path):
     return tmp_path / "runs.jsonl"
 
 
+def runs_of(path):
+    return [row for row in read_rows(path)[1] if isinstance(row, LaneRun)]
+
+
 @pytest.fixture
 def measured(trivial_lab, tmp_path, output):
     texts = ["One two, three four!", "5 six seven", "", None, "nine ten one", "two two three"] * 4
     trivial_lab.benchmark(write_manifest(tmp_path, texts, np.random.default_rng(1)), output)
-    return [json.loads(line) for line in output.read_text().splitlines()[1:]]
+    return list(read_rows(output)[1])
 
 
 def test_wer_by_jiwer_alone(measured, output):
     summary = read_report(output).summary
     for lane in ("whisper", "distil"):
-        rows = [row for row in measured if row["lane_id"] == lane and row["reference"]]
-        told = [row for row in measured if row["lane_id"] == lane and row["reference"] == ""]
-        said = jiwer.process_words(
-            [row["normalized_reference"] for row in rows], [row["normalized_text"] for row in rows]
-        )
+        rows = [row for row in measured if row.lane_id == lane and row.reference]
+        told = [row for row in measured if row.lane_id == lane and row.reference == ""]
+        said = jiwer.process_words([row.normalized_reference for row in rows], [row.normalized_text for row in rows])
         words = said.hits + said.substitutions + said.deletions
-        unasked = sum(len(row["normalized_text"].split()) for row in told)
+        unasked = sum(len(row.normalized_text.split()) for row in told)
         wer = (said.substitutions + said.deletions + said.insertions + unasked) / words
-        totals = summary["lanes"][lane]
-        assert totals["word_errors"]["wer"] == pytest.approx(wer, abs=1e-6)
-        assert totals["insertion_rate"] == pytest.approx((said.insertions + unasked) / words)
-        assert totals["wer_interval"][0] <= wer <= totals["wer_interval"][1]
-    assert any(warning.startswith("Without a reference: 4 clips.") for warning in summary["warnings"])
-    assert any(warning.startswith("With an empty reference: 4 clips.") for warning in summary["warnings"])
+        totals = summary.lanes[lane]
+        assert totals.word_errors.wer == pytest.approx(wer, abs=1e-6)
+        assert totals.insertion_rate == pytest.approx((said.insertions + unasked) / words)
+        assert totals.wer_interval[0] <= wer <= totals.wer_interval[1]
+    assert any(warning.startswith("Without a reference: 4 clips.") for warning in summary.warnings)
+    assert any(warning.startswith("With an empty reference: 4 clips.") for warning in summary.warnings)
 
 
 def test_totals_are_those_of_the_rows(measured, output):
-    report = read_report_json(output)
-    summary = report["summary"]
+    report = read_report(output)
+    summary = report.summary
     times = {
-        lane: np.array([row["generation_time_s"] for row in measured if row["lane_id"] == lane])
+        lane: np.array([row.generation_time_s for row in measured if row.lane_id == lane])
         for lane in ("whisper", "distil")
     }
-    assert summary["speed_up"] == {"distil": pytest.approx(times["whisper"].sum() / times["distil"].sum())}
-    low, high = summary["speed_up_interval"]["distil"]
-    assert low <= summary["speed_up"]["distil"] <= high
+    assert summary.speed_up == {"distil": pytest.approx(times["whisper"].sum() / times["distil"].sum())}
+    low, high = summary.speed_up_interval["distil"]
+    assert low <= summary.speed_up["distil"] <= high
     for lane, seconds in times.items():
-        totals = summary["lanes"][lane]
-        assert totals["median_generation_time_s"] == pytest.approx(np.median(seconds))
-        assert totals["p90_generation_time_s"] == pytest.approx(np.percentile(seconds, 90))
-        tokens = [row["generated_tokens"] for row in measured if row["lane_id"] == lane]
+        totals = summary.lanes[lane]
+        assert totals.median_generation_time_s == pytest.approx(np.median(seconds))
+        assert totals.p90_generation_time_s == pytest.approx(np.percentile(seconds, 90))
+        tokens = [row.generated_tokens for row in measured if row.lane_id == lane]
         if len(set(tokens)) > 1:
-            assert totals["ms_per_token"] == pytest.approx(1000 * np.polyfit(tokens, seconds, 1)[0])
+            assert totals.ms_per_token == pytest.approx(1000 * np.polyfit(tokens, seconds, 1)[0])
     errors = {
-        lane: {row["clip_id"]: row["word_errors"] for row in measured if row["lane_id"] == lane and row["word_errors"]}
+        lane: {row.clip_id: row.word_errors for row in measured if row.lane_id == lane and row.word_errors}
         for lane in times
     }
 
-    def edits(each):
-        return each["substitutions"] + each["deletions"] + each["insertions"]
-
-    no_worse = [edits(errors["distil"][clip]) <= edits(errors["whisper"][clip]) for clip in errors["whisper"]]
-    assert summary["qoi"] == {"distil": pytest.approx(np.mean(no_worse))}
-    assert 0 < summary["qoi"]["distil"] <= 1
-    texts = {(row["clip_id"], row["lane_id"]): row["text"] for row in measured}
-    for each in summary["differ_most"]:
-        before, after = texts[each["clip_id"], "whisper"], texts[each["clip_id"], "distil"]
-        assert each["words"] == round(jiwer.wer(before, after) * len(before.split()))
-    counts = [each["words"] for each in summary["differ_most"]]
+    no_worse = [errors["distil"][clip].edits <= errors["whisper"][clip].edits for clip in errors["whisper"]]
+    assert summary.qoi == {"distil": pytest.approx(np.mean(no_worse))}
+    assert 0 < summary.qoi["distil"] <= 1
+    texts = {(row.clip_id, row.lane_id): row.text for row in measured}
+    for each in summary.differ_most:
+        before, after = texts[each.clip_id, "whisper"], texts[each.clip_id, "distil"]
+        assert each.words == round(jiwer.wer(before, after) * len(before.split()))
+    counts = [each.words for each in summary.differ_most]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] == 2
-    assert len(report["clips"]) == 48
+    assert len(report.clips) == 48
     assert read_report(output).summary == summary, "the same resamples every time"
 
 
@@ -142,7 +143,7 @@ def test_many_rows_cost_little_and_memory_stays_flat(trivial_lab, tmp_path, outp
     half, half_s, _ = middle[0]
     quarter = (half_s - early_s) / (half - first)
     assert (late_s - half_s) / (last - half) <= 1.5 * quarter, "time grows faster than the rows"
-    assert read_report(output).summary["clips"] == ROWS // 2
+    assert read_report(output).summary.clips == ROWS // 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 <= 1.25 * early, "nor does the report need more"
 
 
@@ -162,10 +163,10 @@ def test_a_full_disk(trivial_lab, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     kept = output.read_text()
     assert kept.endswith("\n")
-    assert len(read_report(output).runs) >= 2
-    report = trivial_lab.benchmark(manifest, output, resume=True)
+    assert len(runs_of(output)) >= 2
+    trivial_lab.benchmark(manifest, output, resume=True)
     assert output.read_text().startswith(kept)
-    assert len(report.runs) == 40
+    assert len(runs_of(output)) == 40
 
 
 def test_retry_failed(trivial_lab, tmp_path, output):
@@ -173,12 +174,12 @@ def test_retry_failed(trivial_lab, tmp_path, output):
     sound = (tmp_path / "0.wav").read_bytes()
     (tmp_path / "0.wav").unlink()
     first = trivial_lab.benchmark(manifest, output)
-    assert len(first.failures) == 2
-    assert "Whisper failed on 1 clip. The first, clip-0: The file 0.wav is not there" in first.summary["warnings"][0]
+    assert first.summary.failures == {"whisper": 1, "distil": 1}
+    assert "Whisper failed on 1 clip. The first, clip-0: The file 0.wav is not there" in first.summary.warnings[0]
     (tmp_path / "0.wav").write_bytes(sound)
-    assert len(trivial_lab.benchmark(manifest, output, resume=True).failures) == 2, "a failure is a row"
+    assert trivial_lab.benchmark(manifest, output, resume=True).summary.failures == first.summary.failures
     report = trivial_lab.benchmark(manifest, output, resume=True, retry_failed=True)
-    assert (len(report.runs), len(report.failures)) == (4, 0)
+    assert (len(runs_of(output)), report.summary.failures) == (4, {})
     assert len(output.read_text().splitlines()) == 5
 
 
@@ -186,12 +187,12 @@ def test_limit_and_shuffle(trivial_lab, tmp_path):
     manifest = write_manifest(tmp_path, ["one"] * 20)
     found = {}
     for name, options in {"a": {"seed": 1}, "b": {"seed": 1}, "c": {"seed": 2}, "d": {}}.items():
-        report = trivial_lab.benchmark(manifest, tmp_path / name, limit=5, **options)
-        found[name] = [run.clip_id for run in report.runs]
+        trivial_lab.benchmark(manifest, tmp_path / name, limit=5, **options)
+        found[name] = [run.clip_id for run in runs_of(tmp_path / name)]
     assert found["a"] == found["b"] != found["c"]
     assert found["d"] == [f"clip-{number}" for number in range(5) for _ in range(2)]
-    whole = trivial_lab.benchmark(manifest, tmp_path / "a", seed=1, resume=True)
-    assert len({run.clip_id for run in whole.runs}) == 20
+    trivial_lab.benchmark(manifest, tmp_path / "a", seed=1, resume=True)
+    assert len({run.clip_id for run in runs_of(tmp_path / "a")}) == 20
 
 
 def test_another_machine_is_told(trivial_lab, tmp_path, output):
@@ -202,7 +203,7 @@ def test_another_machine_is_told(trivial_lab, tmp_path, output):
     changed["machine"]["device_name"] = "Another"
     output.write_text("\n".join([json.dumps(changed), *rows]) + "\n")
     report = trivial_lab.benchmark(manifest, output, resume=True)
-    assert "more than one place" in report.summary["warnings"][0]
+    assert "more than one place" in report.summary.warnings[0]
     assert report.machine.device_name == "Another"
 
 

@@ -32,13 +32,13 @@ def source(speechlike_clip):
 
 def test_a_comparison(lab, source):
     comparison = lab.compare(source, reference="a b", clip_id="mine", repeats=2)
-    assert (comparison.clip_id, comparison.pair_id, comparison.failures) == ("mine", "custom", ())
+    assert (comparison.clip_id, comparison.pair, comparison.failures) == ("mine", "custom", ())
     assert [run.lane_id for run in comparison.runs] == ["whisper", "distil"]
     assert comparison.runs[0].word_errors.reference_words == 2
     assert comparison.speed_up["distil"] > 0
     assert comparison.machine == devices.machine()
     (alone,) = lab.compare(source, lanes=["distil"], timestamps=False, reference="  ").runs
-    assert (alone.lane_id, alone.transcript.segments, alone.reference) == ("distil", (), None)
+    assert (alone.lane_id, alone.segments, alone.reference) == ("distil", (), None)
 
 
 def test_what_is_offered(lab):
@@ -79,14 +79,14 @@ def test_bad_audio_reaches_no_engine(lab, source):
 
 
 def test_models_need_no_weights(lab, source, tmp_path, tiny_teacher):
-    before = lab.models()
+    before = lab.models().lanes
     assert all(lab.pool.loaded(lane) is None for lane in lab.offered_lanes())
     assert [(info.lane_id, info.decoder_layers, info.dtype) for info in before] == [
         ("whisper", 4, None),
         ("distil", 2, None),
     ]
     lab.compare(source, lanes=["distil"])
-    teacher, student = lab.models()
+    teacher, student = lab.models().lanes
     assert (teacher.attention, student.attention, student.device) == (None, "sdpa", lab.device.kind)
     assert student.num_parameters == before[1].num_parameters
 
@@ -94,11 +94,11 @@ def test_models_need_no_weights(lab, source, tmp_path, tiny_teacher):
     bare.mkdir()
     shutil.copy(tiny_teacher / "config.json", bare)
     settings = Settings.from_env({"TEACHER_CHECKPOINT": str(bare), "STUDENT_CHECKPOINT": str(bare)})
-    assert Lab(settings).models()[0].num_parameters == before[0].num_parameters
+    assert Lab(settings).models().lanes[0].num_parameters == before[0].num_parameters
 
 
 def test_the_large_pair_is_counted_without_weights_or_network(lab):
-    teacher, student = Lab(replace(lab.settings, pairs=("large-v2",))).models("large-v2")
+    teacher, student = Lab(replace(lab.settings, pairs=("large-v2",))).models("large-v2").lanes
     assert 100 * student.num_parameters / teacher.num_parameters == pytest.approx(49.000047275167184, abs=1e-12)
     assert 100 * student.decoder_parameters / teacher.decoder_parameters == pytest.approx(13.175161920253482, abs=1e-12)
 

@@ -75,6 +75,12 @@ def test_an_engine_is_warmed_up_once_on_one_window(pool, lanes, speechlike_clip,
     assert len(long.samples) == 45 * 16_000
 
 
+def timing(time_s):
+    return Timing(
+        feature_time_s=0, encoder_time_s=0, decoder_time_s=time_s, generation_time_s=time_s, end_to_end_time_s=time_s
+    )
+
+
 @pytest.mark.parametrize(("seconds", "index"), [([3.0], 0), ([3.0, 1.0], 1), ([3.0, 1.0, 2.0], 2), ([4, 1, 3, 2], 3)])
 def test_the_lower_median(seconds, index):
-    assert lower_median([Timing(0, 0, 0, time_s, 0) for time_s in seconds]) == index
+    assert lower_median([timing(time_s) for time_s in seconds]) == index

@@ -21,7 +21,7 @@ TIMEOUT_S = 600
 
 def rows(output):
     found = [without_times(json.loads(line)) for line in output.read_text().splitlines()[1:]]
-    return sorted(found, key=lambda row: (row["clip_id"], row["lane_id"]))
+    return sorted(found, key=lambda row: (row.clip_id, row.lane_id))
 
 
 @pytest.fixture
@@ -79,6 +79,6 @@ def test_one_process_and_two(trivial_lab, manifest, tmp_path, environ):
     result = json.loads(ran.stdout.splitlines()[-1])
     assert result["processes"] == 2
     assert "2 processes shared the clips" in result["warnings"][0]
-    for lane, totals in one.summary["lanes"].items():
-        assert result["lanes"][lane]["word_errors"] == totals["word_errors"]
+    for lane, totals in one.summary.lanes.items():
+        assert result["lanes"][lane]["word_errors"] == totals.word_errors.model_dump()
     assert not list(tmp_path.glob("*.part-*"))

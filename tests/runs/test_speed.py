@@ -10,6 +10,7 @@ import torch
 from components.core import catalog
 from components.core.errors import LaneError, ManifestError
 from components.core.settings import Settings
+from components.core.types import SpeedRun
 from components.engines.device import Device
 from components.engines.shapes import PROMPT, ShapePair
 from components.runs.__main__ import main
@@ -37,21 +38,21 @@ def test_the_notebooks_clips():
 def test_every_lane_is_timed(settings):
     told = []
     result = speed("custom", settings, limit=2, progress=lambda *step: told.append(step))
-    lanes = {lane["lane_id"]: lane for lane in result["lanes"]}
+    lanes = {lane.lane_id: lane for lane in result.lanes}
     assert list(lanes) == list(catalog.LANES)
-    assert result["failures"] == []
-    assert [lanes[name]["generated_tokens"] for name in lanes] == [38, 39, 38, 38, 39]
+    assert result.failures == ()
+    assert [lanes[name].generated_tokens for name in lanes] == [38, 39, 38, 38, 39]
     for lane in lanes.values():
-        assert 0 < lane["encoder_time_s"] < lane["generation_time_s"]
-        assert lane["decoder_time_s"] == pytest.approx(lane["generation_time_s"] - lane["encoder_time_s"])
-        assert lane["ms_per_token"] == pytest.approx(1000 * lane["decoder_time_s"] / lane["generated_tokens"])
-        assert lane["bandwidth_fraction"] > 0
-    assert lanes["whisper"]["ratio"] == 1
-    assert [lanes[name]["runtime"] for name in lanes] == ["eager", "eager", "loop", "ctranslate2", "ctranslate2"]
-    assert lanes["speculative"]["tokens_per_pass"] > 4
-    assert result["bandwidth_bytes_per_s"] > 1e8
+        assert 0 < lane.encoder_time_s < lane.generation_time_s
+        assert lane.decoder_time_s == pytest.approx(lane.generation_time_s - lane.encoder_time_s)
+        assert lane.ms_per_token == pytest.approx(1000 * lane.decoder_time_s / lane.generated_tokens)
+        assert lane.bandwidth_fraction > 0
+    assert lanes["whisper"].ratio == 1
+    assert [lanes[name].runtime for name in lanes] == ["eager", "eager", "loop", "ctranslate2", "ctranslate2"]
+    assert lanes["speculative"].tokens_per_pass > 4
+    assert result.bandwidth_bytes_per_s > 1e8
     assert told[-1][0] == 1
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert SpeedRun.model_validate_json(result.model_dump_json()) == result
 
 
 def test_the_student_is_the_teacher_without_the_zeroed_layers(pair):
@@ -116,8 +117,8 @@ def test_the_large_pairs_limit_is_that_of_the_field():
 def test_precision_by_name(environ, changes, runs):
     settings = Settings.from_env(environ | {name.upper(): value for name, value in changes.items()})
     result = speed("custom", settings, lanes=["whisper", "faster-whisper"], limit=1)
-    assert {lane["lane_id"]: lane["dtype"] for lane in result["lanes"]} == runs
-    failed = {failure["lane_id"]: failure["message"] for failure in result["failures"]}
+    assert {lane.lane_id: lane.dtype for lane in result.lanes} == runs
+    failed = {failure.lane_id: failure.message for failure in result.failures}
     assert set(failed) == {"whisper", "faster-whisper"} - set(runs)
     assert all("cannot compute in bfloat16" in message for message in failed.values())
 
@@ -137,8 +138,8 @@ def test_a_lane_without_room_is_a_failure_and_no_room_at_all_a_sentence(settings
 
     monkeypatch.setattr(shapes._ConvertedEngine, "_set_up", full)
     result = speed("custom", settings, lanes=["whisper", "faster-whisper"], limit=1)
-    assert [lane["lane_id"] for lane in result["lanes"]] == ["whisper"]
-    assert "Memory ran out" in result["failures"][0]["message"]
+    assert [lane.lane_id for lane in result.lanes] == ["whisper"]
+    assert "Memory ran out" in result.failures[0].message
     monkeypatch.setattr(shapes.ShapeEngine, "write", full)
     with pytest.raises(LaneError, match="Memory ran out"):
         speed("custom", settings, lanes=["whisper"], limit=1)
@@ -176,10 +177,10 @@ def test_the_command_line(environ, monkeypatch, capsys, tmp_path):
 
 def test_a_saved_run_is_read_back(settings):
     result = speed("custom", settings, lanes=["whisper", "distil"], limit=1)
-    text = json.dumps(result)
+    text = result.model_dump_json()
     assert read_speed(text) == result
     assert read_speed(f"lane  ms/token\n-----\nwhisper  1.0\n{text}\n") == result  # as the command line prints it
-    assert read_speed(json.dumps({"benchmark": "faster_whisper_speed", "speed": result})) == result
+    assert read_speed(json.dumps({"benchmark": "faster_whisper_speed", "speed": json.loads(text)})) == result
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_a_saved_run_is_read_back(settings):
     ],
 )
 def test_what_is_no_run_is_a_sentence(settings, change):
-    result = json.loads(json.dumps(speed("custom", settings, lanes=["whisper"], limit=1)))
+    result = json.loads(speed("custom", settings, lanes=["whisper"], limit=1).model_dump_json())
     change(result)
     with pytest.raises(ManifestError, match="not a saved speed run"):
         read_speed(json.dumps(result))

@@ -26,7 +26,18 @@ class TrivialEngine:
     runtime_note = ""
 
     def __init__(self, lane: LaneSpec, settings: Settings, device: Device, *_: object) -> None:
-        self.info = ModelInfo(lane.lane_id, lane.checkpoint, 1, 1, 1, 1, 1, "float32", device.kind, "none")
+        self.info = ModelInfo(
+            lane_id=lane.lane_id,
+            checkpoint=lane.checkpoint,
+            num_parameters=1,
+            encoder_parameters=1,
+            decoder_parameters=1,
+            encoder_layers=1,
+            decoder_layers=1,
+            dtype="float32",
+            device=device.kind,
+            attention="none",
+        )
 
     def transcribe(
         self,
@@ -47,7 +58,7 @@ class TrivialEngine:
             words = words[chance % 3 :]
         text = " ".join(words)
         stopwatch.stop("generation")
-        return EngineOutput(Transcript(text, (Segment(0.0, 1.0, text),), "en"), len(words) + 1)
+        return EngineOutput(Transcript(text, (Segment(start_s=0.0, end_s=1.0, text=text),), "en"), len(words) + 1)
 
     def synchronize(self) -> None: ...
 

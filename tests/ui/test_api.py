@@ -12,8 +12,8 @@ import soundfile
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from components.core.records import CompareJSON, ModelsJSON, RunJSON
-from components.core.types import SAMPLING_RATE
+from components.core.types import SAMPLING_RATE, Comparison, LaneRun, Models
+from components.ui.schema import json_type
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,9 +57,9 @@ def test_client_and_http_get_the_same_json(client, http, clip_file):
     event, (by_http,) = call(http, "compare", {"audio": upload(http, clip_file), **options})
     assert event == "complete"
     assert without_times(by_client) == without_times(by_http)
-    assert set(by_http) == set(CompareJSON.__annotations__)
+    assert set(by_http) == set(json_type(Comparison).__annotations__)
     for run in by_http["runs"]:
-        assert set(run) == set(RunJSON.__annotations__)
+        assert set(run) == set(json_type(LaneRun).__annotations__)
         assert run["generation_time_s"] == pytest.approx(run["encoder_time_s"] + run["decoder_time_s"])
         assert len(run["repeats"]) == 2
         assert run["word_errors"]["reference_words"] == 2
@@ -78,9 +78,9 @@ def test_only_the_contract_is_public_and_typed(http):
     assert names == ["audio", "reference", "pair", "lanes", "repeats", "long_form", "timestamps"]
     assert [parameter["parameter_has_default"] for parameter in compare["parameters"]] == [False] + [True] * 6
     returns = compare["returns"][0]["type"]
-    assert set(returns["required"]) == set(CompareJSON.__annotations__)
-    assert set(returns["properties"]["runs"]["items"]["required"]) == set(RunJSON.__annotations__)
-    assert set(endpoints["/models"]["returns"][0]["type"]["required"]) == set(ModelsJSON.__annotations__)
+    assert set(returns["required"]) == set(json_type(Comparison).__annotations__)
+    assert set(returns["properties"]["runs"]["items"]["required"]) == set(json_type(LaneRun).__annotations__)
+    assert set(endpoints["/models"]["returns"][0]["type"]["required"]) == set(json_type(Models).__annotations__)
 
 
 def test_models_of_large_v2_to_twelve_digits(client):

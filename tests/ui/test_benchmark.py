@@ -14,8 +14,7 @@ from gradio_client.exceptions import AppError
 
 from components.core.catalog import EXAMPLES
 from components.core.errors import ManifestError
-from components.core.reports import BenchmarkJSON, ReportJSON
-from components.core.types import SAMPLING_RATE
+from components.core.types import SAMPLING_RATE, BenchmarkProgress, Report
 from components.report.files import to_json
 from components.runs.__main__ import main
 from components.runs.sources import Manifest
@@ -45,7 +44,7 @@ def test_progress_is_streamed_and_ends_in_the_report(streamed):
     assert streamed[0]["time_left_s"] > 0
     assert streamed[-1]["time_left_s"] == 0
     report = streamed[-1]["report"]
-    assert set(report) == set(ReportJSON.__annotations__)
+    assert set(report) == set(Report.model_fields)
     assert report["summary"]["clips"] == 3
     assert set(report["summary"]["speed_up"]) == {"distil"}
     assert len(report["clips"]) == 6
@@ -59,12 +58,12 @@ def test_the_command_line_gives_the_same_word_errors(streamed, lab, tmp_path, mo
     rows = tmp_path / "runs.jsonl"
     assert main(["benchmark", "--manifest", str(EXAMPLES), "--limit", "3", "--output", str(rows)]) == 0
     ours, theirs = streamed[-1]["report"], open_report(rows)
-    for lane, totals in theirs["summary"]["lanes"].items():
-        assert ours["summary"]["lanes"][lane]["word_errors"] == totals["word_errors"]
-        assert totals["word_errors"]["reference_words"] > 10
+    for lane, totals in theirs.summary.lanes.items():
+        assert ours["summary"]["lanes"][lane]["word_errors"] == totals.word_errors.model_dump()
+        assert totals.word_errors.reference_words > 10
     same = ("clip_id", "lane_id", "wer", "words_from_baseline", "generated_tokens", "warnings")
     assert [[clip[key] for key in same] for clip in ours["clips"]] == [
-        [clip[key] for key in same] for clip in theirs["clips"]
+        [getattr(clip, key) for key in same] for clip in theirs.clips
     ]
 
 
@@ -87,7 +86,7 @@ def test_its_schema(http):
     endpoint = http.get("/info").json()["named_endpoints"]["/benchmark"]
     names = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
     assert names == ["source", "files", "references", "pair", "lanes", "repeats", "limit"]
-    assert set(endpoint["returns"][0]["type"]["required"]) == set(BenchmarkJSON.__annotations__)
+    assert set(endpoint["returns"][0]["type"]["required"]) == set(BenchmarkProgress.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +180,7 @@ def test_a_full_disk_keeps_and_shows_what_is_done(tab, tmp_path, monkeypatch):
     assert last[tab.run].interactive
     assert not last[tab.download].interactive
     assert not last[tab.player].visible
-    done = visit.report["summary"]["clips"]
+    done = visit.report.summary.clips
     assert 1 <= done < 8
     assert len(last[tab.clip].choices) == done
     kept = visit.rows.read_text()

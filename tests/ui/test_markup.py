@@ -10,25 +10,37 @@ from components.core.types import (
     ModelInfo,
     Segment,
     Timing,
-    Transcript,
     WordErrors,
 )
 from components.ui import markup
 
 HOSTILE = "<img src=x onerror=alert(1)>'\"&"
-MACHINE = Machine("cpu", HOSTILE, "Linux", "3.11", {"torch": "2"}, threads=2)
+MACHINE = Machine(
+    device="cpu", device_name=HOSTILE, platform="Linux", python="3.11", libraries={"torch": "2"}, threads=2
+)
+
+
+def timing(decoder_s):
+    return Timing(
+        feature_time_s=0.01,
+        encoder_time_s=0.1,
+        decoder_time_s=decoder_s,
+        generation_time_s=0.1 + decoder_s,
+        end_to_end_time_s=0.2 + decoder_s,
+    )
 
 
 def run(lane_id, decoder_s, **changes):
-    timing = Timing(0.01, 0.1, decoder_s, 0.1 + decoder_s, 0.2 + decoder_s) if decoder_s else None
+    timed = timing(decoder_s) if decoder_s else None
     fields = {
         "clip_id": "a",
         "lane_id": lane_id,
         "checkpoint": f"openai/{lane_id}",
-        "transcript": Transcript("the cat sat", (Segment(0, 1.5, "the cat sat"),)),
+        "text": "the cat sat",
+        "segments": (Segment(start_s=0, end_s=1.5, text="the cat sat"),),
         "audio_length_s": 5.0,
-        "timing": timing,
-        "repeats": (timing,) if timing else (),
+        **(dict(timed) if timed else {}),
+        "repeats": (timed,) if timed else (),
         "generated_tokens": 12,
         "dtype": "float32",
         "attention": "sdpa",
@@ -38,7 +50,8 @@ def run(lane_id, decoder_s, **changes):
 
 
 def comparison(*runs, failures=(), **changes):
-    return Comparison("a", 5.0, "base", tuple(runs), tuple(failures), MACHINE, **changes)
+    fields = {"clip_id": "a", "audio_length_s": 5.0, "pair": "base", "machine": MACHINE}
+    return Comparison(**(fields | {"runs": runs, "failures": failures} | changes))
 
 
 class Page(HTMLParser):
@@ -70,14 +83,14 @@ def assert_text_only(text):
 
 def test_whatever_comes_from_outside_is_text():
     words = {"reference": HOSTILE, "normalized_reference": HOSTILE, "normalized_text": HOSTILE, "warnings": (HOSTILE,)}
-    hostile = Transcript(HOSTILE, (Segment(0, 1, HOSTILE),))
-    errors = WordErrors(1, 0, 0, 4)
+    hostile = {"text": HOSTILE, "segments": (Segment(start_s=0, end_s=1, text=HOSTILE),)}
+    errors = WordErrors(substitutions=1, reference_words=4)
     runs = [
         run(
             lane,
             0.5,
             clip_id=HOSTILE,
-            transcript=hostile,
+            **hostile,
             checkpoint=HOSTILE,
             word_errors=errors,
             dtype=HOSTILE,
@@ -85,8 +98,24 @@ def test_whatever_comes_from_outside_is_text():
         )
         for lane in ("whisper", HOSTILE)
     ]
-    shown = Comparison(HOSTILE, 5.0, HOSTILE, tuple(runs), (LaneFailure(HOSTILE, HOSTILE, HOSTILE),), MACHINE)
-    info = ModelInfo(HOSTILE, HOSTILE, 10, 5, 5, 1, 1, HOSTILE, HOSTILE, HOSTILE)
+    shown = comparison(
+        *runs,
+        failures=[LaneFailure(clip_id=HOSTILE, lane_id=HOSTILE, message=HOSTILE)],
+        clip_id=HOSTILE,
+        pair=HOSTILE,
+    )
+    info = ModelInfo(
+        lane_id=HOSTILE,
+        checkpoint=HOSTILE,
+        num_parameters=10,
+        encoder_parameters=5,
+        decoder_parameters=5,
+        encoder_layers=1,
+        decoder_layers=1,
+        dtype=HOSTILE,
+        device=HOSTILE,
+        attention=HOSTILE,
+    )
     for text in (
         markup.result(shown, runs, HOSTILE),
         markup.segments(shown),
@@ -134,7 +163,7 @@ def test_warnings_stand_under_the_figure_and_on_the_card():
 
 
 def test_repeats_show_their_spread():
-    times = tuple(Timing(0, 0.1, t, 0.1 + t, 0.2 + t) for t in (0.4, 0.5, 0.6))
+    times = tuple(timing(t) for t in (0.4, 0.5, 0.6))
     shown = comparison(run("whisper", 0.5, repeats=times))
     assert (
         "Median of 3 alternated repeats; middle half: Whisper 550 ms to 650 ms"
@@ -150,14 +179,16 @@ def test_total_of_the_visit():
 
 
 def test_a_lane_that_failed_has_a_card_that_says_why():
-    shown = comparison(run("whisper", 0.5), failures=[LaneFailure("a", "distil", "Memory ran out.")])
+    shown = comparison(
+        run("whisper", 0.5), failures=[LaneFailure(clip_id="a", lane_id="distil", message="Memory ran out.")]
+    )
     page = Page(markup.cards(shown))
     assert "This lane did not run: Memory ran out." in page.text
     assert ("data-lane", "distil") in page.attributes
 
 
 def test_words_that_differ_are_marked_by_more_than_colour():
-    shown = comparison(run("whisper", 0.5), run("distil", 0.1, transcript=Transcript("a cat sat down")))
+    shown = comparison(run("whisper", 0.5), run("distil", 0.1, text="a cat sat down"))
     page = Page(markup.word_diff(shown))
     assert {"ins", "del"} <= set(page.elements)
     assert ("title", "added") in page.attributes
@@ -167,7 +198,7 @@ def test_words_that_differ_are_marked_by_more_than_colour():
 
 def test_word_errors_against_the_reference():
     errors = {"reference": "The cat", "normalized_reference": "the cat", "normalized_text": "the cat sat"}
-    shown = comparison(run("whisper", 0.5, word_errors=WordErrors(0, 0, 1, 2), **errors))
+    shown = comparison(run("whisper", 0.5, word_errors=WordErrors(insertions=1, reference_words=2), **errors))
     text = Page(markup.word_diff(shown)).text
     assert "Reference → Whisper WER 50.0%: 0 changed, 0 missing, 1 added, of 2 words" in text
     assert Page(markup.word_diff(comparison(run("whisper", 0.5)))).text == ""
@@ -175,8 +206,24 @@ def test_word_errors_against_the_reference():
 
 def test_ratios_of_large_v2():
     infos = [
-        ModelInfo("whisper", "openai/whisper-large-v2", 1543304960, 636784640, 906520320, 32, 32),
-        ModelInfo("distil", "distil-whisper/distil-large-v2", 756220160, 636784640, 119435520, 32, 2),
+        ModelInfo(
+            lane_id="whisper",
+            checkpoint="openai/whisper-large-v2",
+            num_parameters=1543304960,
+            encoder_parameters=636784640,
+            decoder_parameters=906520320,
+            encoder_layers=32,
+            decoder_layers=32,
+        ),
+        ModelInfo(
+            lane_id="distil",
+            checkpoint="distil-whisper/distil-large-v2",
+            num_parameters=756220160,
+            encoder_parameters=636784640,
+            decoder_parameters=119435520,
+            encoder_layers=32,
+            decoder_layers=2,
+        ),
     ]
     text = Page(markup.models_table(infos, "")).text
     assert "49.000047 %" in text

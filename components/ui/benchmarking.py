@@ -6,7 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -156,7 +156,7 @@ def open_report(path: Path) -> Report:
     try:
         if path.suffix.lower() != ".json":
             return read_report(path)
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = json.loads(path.read_text(encoding="utf-8"), parse_constant=_not_finite)
         if isinstance(loaded, dict) and loaded.get("format", REPORT_FORMAT) != REPORT_FORMAT:
             raise ManifestError(f"{path.name} is a report of another version.")
         return Report.model_validate(loaded)
@@ -164,3 +164,7 @@ def open_report(path: Path) -> Report:
         raise ManifestError(
             f"{path.name} is not a report. Choose a report.json, or the file of rows (RUNS.jsonl) of a benchmark."
         ) from error
+
+
+def _not_finite(constant: str) -> NoReturn:
+    raise ValueError(constant)

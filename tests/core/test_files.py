@@ -11,7 +11,7 @@ from components.core.files import read_manifest, read_rows, to_line
 from components.core.types import LaneFailure, RowsHeader
 from tests.core.test_types import MACHINE, lane_run, timing
 
-HEADER = RowsHeader(pair="base", checkpoints={"whisper": "examples/checkpoints/teacher"}, settings={}, machine=MACHINE)
+HEADER = RowsHeader(pair="base", checkpoints={"whisper": "openai/whisper-base"}, settings={}, machine=MACHINE)
 RUN = lane_run("whisper", timing())
 
 

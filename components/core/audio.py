@@ -3,156 +3,194 @@
 from __future__ import annotations
 
 import io
-import struct
+import os
+import re
+import select
+import stat
+import sys
+import tempfile
+import time
+import unicodedata
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from components.core.caller import NOBODY
 from components.core.errors import AudioError
+from components.core.recording import MAX_CHANNELS, check_rate, read_recording
 from components.core.types import SAMPLING_RATE, AudioClip
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import av
 
-    Source = str | os.PathLike[str] | bytes | tuple[int, np.ndarray]
+    from components.core.caller import Caller
 
-SILENCE_DBFS = -60.0
-"""A clip whose peak lies under this, relative to full scale, is silence."""
+    Source = str | os.PathLike[str] | bytes | tuple[int, np.ndarray] | Mapping[str, Any]
+    Sound = Iterator[av.AudioFrame | float]
+    """Frames of any format, and seconds of silence between them."""
 
-READABLE = "WAV, FLAC, MP3, Ogg, Opus, M4A or WebM, or a video with sound"
+LONGEST_S = 86_400.0
+"""Seconds that no clip may exceed, whatever the limit chosen: a day is 5.5 GB."""
 
-# FFmpeg's demuxers that may be tried. Playlists and scripts (hls, concat, dash, sdp, ...) are not among them: such a
-# file would make the server open other files or addresses.
-FORMATS = (
-    "wav,w64,aiff,caf,au,flac,ogg,mp3,aac,ac3,eac3,amr,ape,wv,tta,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,"
-    "flv,mpeg,mpegts"
-)
+MAX_OFFSET = 0.01
+"""A mean that is further from zero than this fraction of full scale is a constant offset, and removed."""
 
-DEMUXER_OPTIONS = {
-    "format_whitelist": FORMATS,
-    "max_size": "65536",  # bytes of a packet of WAV: three times as fast as with its small default
-}
+CANCELS_UNDER = 0.3
+"""Channels cancel where their mean has less than this fraction of the power that unrelated channels would leave."""
 
-MIN_RATE, MAX_RATE = 1_000, 768_000  # hertz
-MAX_CHANNELS = 64
+LOUD = 1.5
+"""A peak above this times full scale is told; below, it is a codec's or a resampler's overshoot."""
+
+PATIENCE_S = 30.0
+"""Seconds without a single byte after which a named pipe is given up."""
 
 
-def load_audio(source: Source | None, *, clip_id: str | None = None, max_audio_s: float | None = None) -> AudioClip:
+def file_limit_bytes(max_audio_s: float) -> int:
+    """The bytes of a file that may be needed for so many seconds: stereo at 48 kHz in 32-bit floats, and a header."""
+    return round(max_audio_s * 48_000 * 2 * 4) + 1_000_000
+
+
+def load_audio(
+    source: Source | AudioClip | None,
+    *,
+    clip_id: str | None = None,
+    max_audio_s: float | None = None,
+    track: int | None = None,
+    caller: Caller = NOBODY,
+) -> AudioClip:
     """Read a recording or a file and convert it to mono float32 at 16 kHz.
 
-    Channels are averaged. Where the peak exceeds full scale, the whole clip is scaled down to it. Decoding is streamed
-    and stops at the limit, so a long or hostile file costs no more memory than the limit allows.
+    Channels are averaged, or the louder one is taken where they cancel. A constant offset is removed. Where the peak
+    exceeds full scale, the whole clip is scaled down to it. Times are those of the container: where its sound starts
+    late or pauses, there is silence. What is damaged or cut short is read as far as it goes. ``AudioClip.notes`` says
+    what was mended or left out. Decoding is streamed and stops at the limit, so a long or hostile file costs no more
+    memory than the limit allows.
 
     Args:
-        source: A path, the bytes of a file, or ``(rate, samples)`` with the rate in hertz and samples of any integer or
-            float dtype, shape ``(n,)`` or ``(n, channels)``.
+        source: A path, ``-`` for standard input, the bytes of a file, ``(rate, samples)`` with the rate in hertz and
+            samples of any integer or float dtype, shape ``(n,)`` or ``(n, channels)``, or a row of a data set:
+            ``{"array", "sampling_rate"}`` or ``{"bytes", "path"}``. A clip is returned as it is.
         clip_id: The name of the clip; by default the file's name without its suffix, or ``clip``.
-        max_audio_s: The longest clip taken, in seconds.
+        max_audio_s: The longest clip taken, in seconds; a day at most.
+        track: Which sound track of the file, counted from 1; by default the one that the file calls its default.
+        caller: Asked after every packet whether the clip is still wanted.
 
     Raises:
-        AudioError: there is nothing to read, it cannot be read, it is cut short, it holds no sample or samples that are
-            not numbers, or it is longer than the limit.
+        AudioError: there is nothing to read, it cannot be read, it holds no sample or samples that are not numbers, or
+            it is longer than the limit.
+        Cancelled: the caller wants it no longer.
     """
-    if source is None:
-        raise AudioError("There is no audio yet. Record something or upload a file, then run again.")
+    if isinstance(source, AudioClip):
+        return source
+    limit_s = min(LONGEST_S, LONGEST_S if max_audio_s is None else max_audio_s)
+    source = _plain(source)
     if isinstance(source, tuple):
         rate, samples = source
-        return AudioClip(clip_id or "clip", _collect(_frames_of_array(rate, samples), max_audio_s))
+        return _clip(clip_id or "clip", lambda _: _frames_of_array(rate, samples), limit_s, caller)
+    with _opened(source, file_limit_bytes(limit_s), caller) as (file, name):
+
+        def sound(notes: list[str]) -> Sound:
+            return read_recording(file, notes, track=track, caller=caller)
+
+        return _clip(clip_id or name, sound, limit_s, caller)
+
+
+def _plain(source: Source | None) -> str | os.PathLike[str] | bytes | tuple[int, np.ndarray]:
+    if isinstance(source, dict):
+        if source.get("array") is not None:
+            return int(source.get("sampling_rate") or 0), source["array"]
+        source = source.get("path") if source.get("bytes") is None else source["bytes"]
+    if source is None:
+        raise AudioError("There is no audio yet. Record something or upload a file, then run again.")
+    return cast("str | os.PathLike[str] | bytes | tuple[int, np.ndarray]", source)
+
+
+# -- opening
+
+
+@contextmanager
+def _opened(source: str | os.PathLike[str] | bytes, limit: int, caller: Caller) -> Iterator[tuple[BinaryIO, str]]:
+    """An open file that can be rewound, and a name for the clip.
+
+    An open file and not its name: FFmpeg would take some names for addresses or patterns.
+    """
     if isinstance(source, bytes):
-        return AudioClip(clip_id or "clip", _load_file(io.BytesIO(source), max_audio_s))
+        yield io.BytesIO(source), "clip"
+        return
     path = Path(source)
+    name = clip_name(path)
     try:
-        file = path.open("rb")
+        file = _open_stdin() if source == "-" else _open_path(path, str(source))
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise AudioError(f"The file {path.name} is not there or cannot be opened. Choose it again.") from error
-    with file:  # an open file, not its name: FFmpeg would take some names for addresses or patterns
-        return AudioClip(clip_id or path.stem, _load_file(file, max_audio_s))
+        raise AudioError(f"The file {_shown(path)} is not there or cannot be opened. Choose it again.") from error
+    with file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            yield file, name
+        else:
+            with _spooled(file, limit, caller, patient=source == "-") as copy:
+                yield copy, "stdin" if source == "-" else name
 
 
-def is_silent(samples: np.ndarray) -> bool:
-    """Whether no sample of the float clip, shape ``(n,)``, reaches -60 dBFS."""
-    return not len(samples) or max(-float(samples.min()), float(samples.max())) < 10 ** (SILENCE_DBFS / 20)
+def clip_name(path: Path) -> str:
+    """The file's name without its suffix, in composed characters, writable as UTF-8."""
+    return unicodedata.normalize("NFC", _shown(path.stem)) or "clip"
 
 
-def _load_file(file: BinaryIO, max_audio_s: float | None) -> np.ndarray:
-    import av
+def _shown(name: object) -> str:
+    return Path(str(name)).name.encode("utf-8", "replace").decode()
 
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    if not size:
-        raise AudioError("The file is empty. Record again, or choose another file.")
-    try:
-        with av.open(file, mode="r", metadata_errors="replace", options=DEMUXER_OPTIONS) as container:
-            stream = container.streams.best("audio")
-            if not isinstance(stream, av.AudioStream):
-                raise AudioError("There is no sound in this file. Choose one with an audio track.")
-            reader = _Reader(container, stream)
-            samples = _collect(reader.frames(), max_audio_s)
-            announced_s = _announced_s(container, stream, file, size)
-    except av.FFmpegError as error:
-        raise AudioError(f"This file cannot be read as audio. Choose a {READABLE}.") from error
-    if announced_s is not None and announced_s - reader.end_s > 0.25 + 0.01 * announced_s:
+
+def _open_stdin() -> BinaryIO:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise AudioError("No audio comes in: standard input is a terminal. Pipe a file into it.")
+    return os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
+
+
+def _open_path(path: Path, text: str) -> BinaryIO:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) and not path.exists():
+        raise AudioError("This is an address, not a file. Download it first, then give the name of the file.")
+    kind = path.stat().st_mode
+    if stat.S_ISDIR(kind):
         raise AudioError(
-            f"This file is cut short: it announces {announced_s:.1f} s of sound and holds {reader.end_s:.1f} s. "
-            "Save or upload it again."
+            f"{_shown(path)} is a folder. Give one of its files; for all of them, list them in a manifest and run "
+            "the benchmark."
         )
-    return samples
+    if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
+        raise AudioError(f"{_shown(path)} is a device, not a recording. Choose a file.")
+    # Opening a named pipe would wait for its writer, perhaps for ever; reading from it can be given up.
+    flags = os.O_RDONLY | (os.O_NONBLOCK if stat.S_ISFIFO(kind) else 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags), "rb", buffering=0 if stat.S_ISFIFO(kind) else -1)
 
 
-class _Reader:
-    """Decodes one audio stream, and remembers how far it came: ``end_s``, seconds since the start of the stream."""
-
-    def __init__(self, container: av.container.InputContainer, stream: av.AudioStream) -> None:
-        self.container = container
-        self.stream = stream
-        self.end_s = 0.0
-
-    def frames(self) -> Iterator[av.AudioFrame]:
-        """Skip what cannot be decoded, as players do; raise only where nothing can."""
-        import av
-
-        fault: av.FFmpegError | None = None
-        decoded = False
-        packets = self.container.demux(self.stream)
+@contextmanager
+def _spooled(file: BinaryIO, limit: int, caller: Caller, *, patient: bool) -> Iterator[BinaryIO]:
+    """A copy, on disk, of what comes out of a pipe, which cannot be rewound."""
+    deadline = time.monotonic() + PATIENCE_S
+    with tempfile.TemporaryFile() as copy:
         while True:
-            try:
-                packet = next(packets)
-                frames = self.stream.decode(packet)
-            except StopIteration:
+            caller.check()
+            ready, _, _ = select.select([file], [], [], 0.2)
+            data = os.read(file.fileno(), 1 << 20) if ready else None
+            if data:
+                copy.write(data)
+                deadline = time.monotonic() + PATIENCE_S
+            elif data is not None:
                 break
-            except av.InvalidDataError as error:
-                fault = error
-                continue  # with the next packet; where the file itself broke off, there is none
-            decoded = decoded or bool(frames)
-            if packet.pts is not None and frames:
-                start = self.stream.start_time or 0
-                self.end_s = max(self.end_s, float((packet.pts - start + (packet.duration or 0)) * packet.time_base))
-            yield from frames
-        if fault is not None and not decoded:
-            raise fault
+            elif not patient and time.monotonic() > deadline:
+                raise AudioError(
+                    f"Nothing came out of the pipe for {PATIENCE_S:.0f} seconds. Is something written to it?"
+                )
+            if copy.tell() > limit:
+                raise AudioError(f"More than {limit // 1_000_000:,} MB came out of the pipe, the limit here.")
+        copy.seek(0)
+        yield cast("BinaryIO", copy)
 
 
-def _announced_s(container: Any, stream: Any, file: BinaryIO, size: int) -> float | None:
-    """Seconds of sound that the file's own header promises, or ``None`` where it makes no promise to rely on."""
-    name = container.format.name
-    if name == "wav":
-        # FFmpeg already reduced the duration to what is there. A stream of unknown length announces 0 or about 2 or
-        # 4 GiB instead.
-        file.seek(0)
-        header = file.read(8)
-        announced = struct.unpack("<I", header[4:8])[0] + 8
-        if header[:4] != b"RIFF" or announced >= 0x7FFF_0000 or stream.duration is None:
-            return None
-        return float(stream.duration * stream.time_base) * announced / size
-    if name == "flac" or name.startswith("mov") or (name == "mp3" and stream.start_time):  # only LAME's header has one
-        return None if stream.duration is None else float(stream.duration * stream.time_base)
-    if name.startswith("matroska") and len(container.streams) == 1 and container.duration is not None:
-        return container.duration / 1e6 - float((stream.start_time or 0) * stream.time_base)
-    return None
+# -- arrays
 
 
 def _frames_of_array(rate: int, samples: np.ndarray) -> Iterator[av.AudioFrame]:
@@ -160,8 +198,13 @@ def _frames_of_array(rate: int, samples: np.ndarray) -> Iterator[av.AudioFrame]:
     import av
 
     rate = int(rate)
-    _check_rate(rate)
-    samples = np.asarray(samples)
+    check_rate(rate)
+    try:
+        samples = np.asarray(samples)
+    except ValueError as error:
+        raise AudioError("Samples in rows of different lengths cannot be used. Give (n,) or (n, channels).") from error
+    if samples.ndim == 2 and samples.shape[0] <= MAX_CHANNELS < samples.shape[1]:
+        samples = samples.T  # (channels, n), as PyTorch's libraries have them
     if samples.ndim not in {1, 2} or (samples.ndim == 2 and not 1 <= samples.shape[1] <= MAX_CHANNELS):
         raise AudioError(f"Samples of shape {samples.shape} cannot be used. Give (n,) or (n, channels).")
     scale, offset = _full_scale(samples)
@@ -172,11 +215,6 @@ def _frames_of_array(rate: int, samples: np.ndarray) -> Iterator[av.AudioFrame]:
         frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate = rate
         yield frame
-
-
-def _check_rate(rate: int) -> None:
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise AudioError(f"A sampling rate of {rate} Hz cannot be used. Give one from {MIN_RATE} to {MAX_RATE} Hz.")
 
 
 def _full_scale(samples: np.ndarray) -> tuple[float, float]:
@@ -198,52 +236,155 @@ def _full_scale(samples: np.ndarray) -> tuple[float, float]:
     return 2.0 ** (bits - 1), 0.0
 
 
-def _collect(frames: Iterable[av.AudioFrame], max_audio_s: float | None) -> np.ndarray:
-    """Mono float32 at 16 kHz of all frames, shape ``(n,)``, read-only, checked."""
-    limit = None if max_audio_s is None else round(max_audio_s * SAMPLING_RATE)
-    pcm = bytearray()  # grows in place, so that an hour is never held twice
-    for samples in _resample(frames):
-        mono = samples.mean(axis=1, dtype=np.float32)
+# -- to mono
+
+
+def _clip(clip_id: str, sound: Callable[[list[str]], Sound], limit_s: float, caller: Caller) -> AudioClip:
+    """Mix down what ``sound`` gives; it is read a second time where the channels turn out to cancel."""
+    notes: list[str] = []
+    mix = _Mix(limit_s, caller)
+    for part in sound(notes):
+        mix.add(part)
+    samples = mix.finish(notes)
+    channel = mix.channel_instead()
+    if channel is not None:
+        notes = []
+        mix = _Mix(limit_s, caller, channel)
+        for part in sound(notes):
+            mix.add(part)
+        samples = mix.finish(notes)
+        notes.append(f"The channels of this file cancel each other, so the louder one was taken, number {channel + 1}.")
+    return AudioClip(clip_id, samples, notes=tuple(notes))
+
+
+class _Mix:
+    """Collects sound as mono float32 at 16 kHz: the mean of the channels, or one of them.
+
+    ``channel``: counted from 0; where a part of the recording has fewer, its mean is taken.
+    """
+
+    def __init__(self, limit_s: float, caller: Caller = NOBODY, channel: int | None = None) -> None:
+        self._limit_s = limit_s
+        self._caller = caller
+        self._channel = channel
+        self._pcm = bytearray()  # grows in place, so that an hour is never held twice
+        self._resampler: av.AudioResampler | None = None
+        self._shape: tuple[str, str, int] | None = None
+        self._silences: list[tuple[int, int]] = []  # from sample, to sample
+        self._powers = _Powers()
+
+    def add(self, part: av.AudioFrame | float) -> None:
+        """Take a frame, or so many seconds of silence; a stream may change its format between frames.
+
+        Packed, not planar: PyAV reads past the end of a planar frame of more than eight channels.
+        """
+        import av
+
+        self._caller.check()
+        if isinstance(part, float):
+            self._flush()
+            start = self._length()
+            self._grow(bytes(4 * min(round(part * SAMPLING_RATE), self._left() + 1)))
+            self._silences.append((start, self._length()))
+            return
+        shape = (part.format.name, part.layout.name, part.sample_rate)
+        if self._resampler is None or shape != self._shape:
+            self._flush()
+            check_rate(part.sample_rate, part.layout.nb_channels)
+            self._resampler = av.AudioResampler(format="flt", layout=part.layout, rate=SAMPLING_RATE)
+            self._shape = shape
+        part.pts = None
+        for frame in self._resampler.resample(part):
+            self._take(frame)
+
+    def finish(self, notes: list[str]) -> np.ndarray:
+        """Everything, shape ``(n,)``, read-only, without offset, in [-1, 1]."""
+        self._flush()
+        if not self._pcm:
+            raise AudioError("The audio holds no samples. Record again, or choose another file.")
+        samples = np.frombuffer(self._pcm, dtype=np.float32)
+        spans = self._sounding(len(samples))
+        length = sum(stop - start for start, stop in spans)
+        mean = sum(float(samples[start:stop].sum(dtype=np.float64)) for start, stop in spans) / max(1, length)
+        peak = max(-float(samples.min()), float(samples.max()))
+        if abs(mean) > MAX_OFFSET * max(1.0, peak):
+            for start, stop in spans:
+                samples[start:stop] -= np.float32(mean)
+            notes.append(f"A constant offset of {mean:.3g} of full scale was removed.")
+            peak = max(-float(samples.min()), float(samples.max()))
+        if peak > LOUD:
+            notes.append(f"The samples reach {peak:,.1f} times full scale; the clip was scaled down.")
+        if peak > 1:
+            samples /= peak
+        samples.setflags(write=False)
+        return samples
+
+    def channel_instead(self) -> int | None:
+        """The louder channel, where averaging makes them cancel."""
+        return None if self._channel is not None else self._powers.louder_of_cancelling()
+
+    def _flush(self) -> None:
+        if self._resampler is not None:
+            for frame in self._resampler.resample(None):
+                self._take(frame)
+        self._resampler = None
+
+    def _take(self, frame: av.AudioFrame) -> None:
+        samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+        if self._channel is not None and self._channel < samples.shape[1]:
+            mono = np.ascontiguousarray(samples[:, self._channel])
+        else:
+            mono = samples.mean(axis=1, dtype=np.float32)
         if not np.isfinite(mono).all():
             raise AudioError("The audio holds samples that are not finite numbers. Export it again as 16-bit WAV.")
-        pcm += mono.tobytes()
-        if limit is not None and len(pcm) > limit * mono.itemsize:
-            longest = _duration(limit / SAMPLING_RATE)
-            raise AudioError(f"The audio is longer than {longest}, the limit here. Cut it into shorter parts.")
-    if not pcm:
-        raise AudioError("The audio holds no samples. Record again, or choose another file.")
-    samples = np.frombuffer(pcm, dtype=np.float32)
-    peak = max(-float(samples.min()), float(samples.max()))
-    if peak > 1:
-        samples /= peak
-    samples.setflags(write=False)
-    return samples
+        self._powers.add(samples, mono)
+        self._grow(mono.tobytes())
+
+    def _grow(self, pcm: bytes) -> None:
+        self._pcm += pcm
+        if self._left() < 0:
+            raise AudioError(
+                f"The audio is longer than {_duration(self._limit_s)}, the limit here. Cut it into shorter parts."
+            )
+
+    def _length(self) -> int:
+        return len(self._pcm) // 4
+
+    def _left(self) -> int:
+        return round(self._limit_s * SAMPLING_RATE) - self._length()
+
+    def _sounding(self, length: int) -> list[tuple[int, int]]:
+        edges = [0, *(edge for silence in self._silences for edge in silence), length]
+        return list(zip(edges[::2], edges[1::2], strict=True))
 
 
-def _resample(frames: Iterable[av.AudioFrame]) -> Iterator[np.ndarray]:
-    """Float32 at 16 kHz, shape ``(n, channels)``; starts anew where the stream changes its own format.
+class _Powers:
+    """The variance of each channel and of their mean, over the parts with as many channels as the first."""
 
-    Packed, not planar: PyAV reads past the end of a planar frame of more than eight channels.
-    """
-    import av
+    def __init__(self) -> None:
+        self._count = 0
+        self._sums = self._squares = np.zeros(0)
 
-    resampler: av.AudioResampler | None = None
-    shape: tuple[str, str, int] | None = None
-    for frame in frames:
-        frame.pts = None  # samples follow each other; a jump in the time stamps is no reason to fail
-        if resampler is None or shape != (frame.format.name, frame.layout.name, frame.sample_rate):
-            _check_rate(frame.sample_rate)
-            if resampler is not None:
-                yield from map(_unpack, resampler.resample(None))
-            shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-            resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=SAMPLING_RATE)
-        yield from map(_unpack, resampler.resample(frame))
-    if resampler is not None:
-        yield from map(_unpack, resampler.resample(None))
+    def add(self, samples: np.ndarray, mono: np.ndarray) -> None:
+        channels = samples.shape[1]
+        if not self._count:
+            self._sums, self._squares = np.zeros(channels + 1), np.zeros(channels + 1)
+        if channels < 2 or channels + 1 != len(self._sums) or not len(samples):
+            return
+        self._count += len(samples)
+        self._sums += np.append(samples.sum(axis=0, dtype=np.float64), mono.sum(dtype=np.float64))
+        self._squares += np.append(
+            np.square(samples).sum(axis=0, dtype=np.float64), np.square(mono).sum(dtype=np.float64)
+        )
 
-
-def _unpack(frame: av.AudioFrame) -> np.ndarray:
-    return frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+    def louder_of_cancelling(self) -> int | None:
+        if not self._count:
+            return None
+        powers = self._squares / self._count - (self._sums / self._count) ** 2
+        each, mean = powers[:-1], powers[-1]
+        if each.max() <= 0 or mean >= CANCELS_UNDER * each.sum() / len(each) ** 2:
+            return None
+        return int(each.argmax())
 
 
 def _duration(seconds: float) -> str:

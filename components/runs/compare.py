@@ -7,8 +7,9 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from components.core import audio, catalog, scoring
+from components.core import catalog, scoring
 from components.core.errors import Cancelled, WhisperSpaceError
+from components.core.speech import find_speech
 from components.core.types import BASELINE_LANE, Comparison, LaneFailure, LaneRun, Transcript
 from components.engines import device as devices
 from components.runs.measure import lower_median, measure, warm_up
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     Progress = Callable[[float, str], None]
 
 logger = logging.getLogger(__name__)
-
-SILENCE_WARNING = "Silence: the clip never rises above -60 dBFS, so no model was asked."
 
 
 @dataclass
@@ -83,7 +82,8 @@ def compare(
     """Run every lane over one clip ``repeats`` times, in the order A B B A, and score the transcripts.
 
     Loading and warming up lie outside the clock. A lane that fails becomes a ``LaneFailure`` and leaves the others
-    alone. Silence is answered without the engines, since models write "Thank you" on it.
+    alone. Silence, and what is too short for speech, are answered without the engines, since models
+    write "Thank you" on it. Where no speech was found, the words are kept and no time is.
 
     Args:
         clip: The clip; every lane gets the same samples.
@@ -100,7 +100,7 @@ def compare(
     Raises:
         Cancelled: ``cancelled()`` turned true.
     """
-    if audio.is_silent(clip.samples):
+    if not find_speech(clip).worth_asking:
         runs = tuple(_silent_run(clip, lane, pool, options, reference) for lane in lanes)
         return Comparison(
             clip_id=clip.clip_id,
@@ -159,6 +159,7 @@ def _scored_run(clip: AudioClip, entry: _Entry, reference: str | None, baseline_
     timings = tuple(measurement.timing for measurement in entry.measurements)
     median = entry.measurements[lower_median(timings)]
     output, info = median.output, entry.engine.info
+    counts = find_speech(clip).counts_as_speed
     peaks = [peak for peak in (each.peak_memory_bytes for each in entry.measurements) if peak is not None]
     return LaneRun(
         clip_id=clip.clip_id,
@@ -168,19 +169,27 @@ def _scored_run(clip: AudioClip, entry: _Entry, reference: str | None, baseline_
         segments=output.transcript.segments,
         language=output.transcript.language,
         audio_length_s=clip.audio_length_s,
-        **dict(median.timing),
-        repeats=timings,
+        **(dict(median.timing) if counts else {}),
+        repeats=timings if counts else (),
         generated_tokens=output.generated_tokens,
         dtype=info.dtype or "",
         attention=info.attention or "",
         runtime=entry.engine.runtime,
         **_scores(output.transcript, reference),
-        warnings=scoring.warning_signs(output.transcript.text, output.generated_tokens, baseline_tokens, output.ended),
+        warnings=(
+            *_heard(clip),
+            *scoring.warning_signs(output.transcript.text, output.generated_tokens, baseline_tokens, output.ended),
+        ),
         acceptance_rate=output.acceptance_rate,
         tokens_per_pass=output.tokens_per_pass,
         peak_memory_bytes=max(peaks, default=None),
         notes=clip.notes,
     )
+
+
+def _heard(clip: AudioClip) -> tuple[str, ...]:
+    warning = find_speech(clip).warning
+    return () if warning is None else (warning,)
 
 
 def _silent_run(
@@ -199,7 +208,7 @@ def _silent_run(
         attention=stamp["attention"],
         runtime=stamp["runtime"],
         **_scores(transcript, reference),
-        warnings=(SILENCE_WARNING,),
+        warnings=_heard(clip),
         notes=clip.notes,
     )
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from components.core import catalog
-from components.core.audio import is_silent, load_audio
+from components.core.audio import load_audio
 from components.core.errors import CheckpointError, LaneError, WhisperSpaceError
 from components.core.files import read_manifest
 from components.core.fitting import check_fit
 from components.core.settings import CUSTOM_PAIR
+from components.core.speech import find_speech
 from components.core.types import BASELINE_LANE, STUDENT_LANE, WINDOW_S, LaneFailure, LongForm, Models
 from components.engines import device as devices
 from components.engines.base import DecodingOptions
@@ -393,7 +394,7 @@ class Lab:
             # On ZeroGPU the run is in a process of its own, which no callback can reach.
             callbacks: dict[str, Any] = {} if self.places_first else {"progress": progress, "cancelled": cancelled}
             # Silence, and lanes of which none is here, are answered without a GPU.
-            needed = ready and not is_silent(clip.samples)
+            needed = ready and find_speech(clip).worth_asking
             return (self._run if needed else self._compare_clip)(clip=clip, lanes=ready, **arguments, **callbacks)
 
         ready, refused = self._fetch(lanes, progress, cancelled, MAX_FETCHING if bounded else None)

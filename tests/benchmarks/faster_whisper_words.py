@@ -11,6 +11,7 @@ from dataclasses import replace
 from components.core import audio, catalog, scoring
 from components.core.files import read_manifest
 from components.core.settings import CUSTOM_PAIR
+from components.core.speech import find_speech
 from components.core.types import WINDOW_S
 from components.engines.base import DecodingOptions
 from components.engines.pool import Pool
@@ -29,7 +30,7 @@ def main() -> int:
     rows, errors = [], {}
     for row in read_manifest(options.manifest):
         clip = audio.load_audio(row.audio, clip_id=row.clip_id)
-        if audio.is_silent(clip.samples):
+        if not find_speech(clip).worth_asking:
             continue
         long = clip.audio_length_s > WINDOW_S
         for plain, faster in PAIRS:

@@ -12,8 +12,9 @@ from dataclasses import replace
 import torch
 from transformers import WhisperForCausalLM
 
-from components.core import audio, catalog
+from components.core import catalog
 from components.core.settings import CUSTOM_PAIR
+from components.core.speech import find_speech
 from components.core.types import WINDOW_S
 from components.engines.base import DecodingOptions
 from components.engines.pool import Pool
@@ -42,7 +43,7 @@ def main() -> int:
     student = WhisperForCausalLM.from_pretrained(options.student, dtype=teacher.model.dtype).to(teacher.model.device)
 
     clips = [clip for clip in common.clips(options) if clip.audio_length_s <= WINDOW_S]
-    clips = [clip for clip in clips if not audio.is_silent(clip.samples)][:: options.every]
+    clips = [clip for clip in clips if find_speech(clip).worth_asking][:: options.every]
     for engine in engines.values():
         warm_up(engine, clips[0], decoding)
     for assistant in (None, student):

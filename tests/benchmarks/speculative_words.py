@@ -12,6 +12,7 @@ from dataclasses import replace
 from components.core import audio, catalog
 from components.core.files import read_manifest
 from components.core.settings import CUSTOM_PAIR
+from components.core.speech import find_speech
 from components.core.types import WINDOW_S
 from components.engines.base import DecodingOptions
 from components.engines.pool import Pool
@@ -46,7 +47,7 @@ def main() -> int:
     drafts, tokens, passes = [], 0, 0.0
     for row in read_manifest(options.manifest):
         clip = audio.load_audio(row.audio, clip_id=row.clip_id)
-        if audio.is_silent(clip.samples):
+        if not find_speech(clip).worth_asking:
             continue
         long = clip.audio_length_s > WINDOW_S
         for name, engine in engines.items():

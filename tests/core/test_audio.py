@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import struct
 import tracemalloc
 from fractions import Fraction
@@ -15,7 +14,7 @@ import pytest
 import soundfile
 
 from components.core import audio
-from components.core.audio import is_silent, load_audio
+from components.core.audio import load_audio
 from components.core.errors import AudioError
 from components.core.types import SAMPLING_RATE
 
@@ -217,7 +216,10 @@ def test_a_stream_that_changes_its_own_format():
         frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         frames.append(frame)
-    samples = audio._collect(frames, None)
+    mix = audio._Mix(10)
+    for frame in frames:
+        mix.add(frame)
+    samples = mix.finish([])
     assert len(samples) == 3 * SAMPLING_RATE
     for second in range(3):
         _assert_tone(samples[second * SAMPLING_RATE : (second + 1) * SAMPLING_RATE], seconds=1)
@@ -246,7 +248,6 @@ def test_no_audio():
 def test_a_file_that_is_not_there(tmp_path):
     message = _refused(tmp_path / "gone.wav", r"gone\.wav is not there")
     assert str(tmp_path) not in message
-    _refused(tmp_path, "cannot be opened")
     _refused("nul\0.wav", "cannot be opened")
 
 
@@ -284,29 +285,6 @@ def test_a_video_without_sound(tmp_path):
     _refused(tmp_path / "mute.mp4", "no sound in this file")
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
-@pytest.mark.parametrize("name", ["tone.wav", "tone.flac", "tone.mp3"])
-def test_a_truncated_file(tmp_path, name, share):
-    rng = np.random.default_rng(0)  # noise: FLAC would shrink a tone to a few blocks
-    soundfile.write(tmp_path / name, 0.1 * rng.standard_normal(10 * 16_000), 16_000)
-    data = (tmp_path / name).read_bytes()
-    _refused(data[: int(len(data) * share)], r"cut short: it announces 10\.0 s of sound")
-
-
-@pytest.mark.parametrize("share", [0.3, 0.7])
-@pytest.mark.parametrize(
-    ("name", "codec", "options"),
-    [
-        ("tone.m4a", "aac", {}),
-        ("tone.m4a", "aac", {"movflags": "faststart"}),
-        ("tone.webm", "libopus", {}),
-    ],
-)
-def test_a_truncated_recording(tmp_path, name, codec, options, share):
-    data = _encode(tmp_path / name, codec, rate=48_000, **options).read_bytes()
-    _refused(data[: int(len(data) * share)], "cut short|cannot be read as audio")
-
-
 def test_every_file_cut_anywhere_gives_a_clip_or_a_sentence(tmp_path):
     for name, file_format in (("a.wav", "WAV"), ("a.flac", "FLAC"), ("a.ogg", "OGG"), ("a.mp3", "MP3")):
         soundfile.write(tmp_path / name, _tone(16_000, seconds=0.5), 16_000, format=file_format)
@@ -342,7 +320,7 @@ def test_a_number_beyond_float32_is_none():
 
 def test_arrays_that_are_no_audio():
     _refused((16_000, np.zeros((2, 3, 4))), r"shape \(2, 3, 4\)")
-    _refused((16_000, np.zeros((2, 16_000))), r"Give \(n,\) or \(n, channels\)")
+    _refused((16_000, np.zeros((100, 100))), r"Give \(n,\) or \(n, channels\)")
     _refused((16_000, np.zeros((10, 0))), "shape")
     _refused((16_000, np.float32(1)), "shape")
     _refused((16_000, np.zeros(10, bool)), "type bool")
@@ -362,8 +340,11 @@ def test_the_limit(tmp_path):
 def test_decoding_stops_at_the_limit():
     frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.float32), format="flt", layout="mono")
     frame.sample_rate = 16_000
+    mix = audio._Mix(600)
+    for _ in range(600):
+        mix.add(frame)
     with pytest.raises(AudioError, match="longer than 10 minutes"):
-        audio._collect(itertools.repeat(frame), 600)
+        mix.add(frame)
 
 
 def test_long_audio_is_never_held_twice(tmp_path):
@@ -379,11 +360,3 @@ def test_long_audio_is_never_held_twice(tmp_path):
         tracemalloc.stop()
     assert clip.audio_length_s == seconds
     assert peak_bytes < 1.3 * clip.samples.nbytes
-
-
-def test_silence_is_a_peak_under_minus_60_dbfs():
-    assert is_silent(np.zeros(0, np.float32))
-    assert is_silent(np.zeros(10, np.float32))
-    for sign in (1, -1):
-        assert is_silent(sign * np.array([0, 0.00099], np.float32))
-        assert not is_silent(sign * np.array([0, 0.00101], np.float32))

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from components.core.errors import Cancelled
+from components.core.speech import WARNINGS
 from components.core.types import AudioClip
 from components.engines.base import DecodingOptions
-from components.runs.compare import SILENCE_WARNING, compare
+from components.runs.compare import compare
 from components.runs.measure import warm_up
 
 OPTIONS = DecodingOptions()
@@ -100,7 +101,7 @@ def test_silence_is_answered_before_the_engines(pool, lanes):
         assert lane_run.timing is None
         assert lane_run.repeats == ()
         assert lane_run.text == ""
-        assert lane_run.warnings == (SILENCE_WARNING,)
+        assert lane_run.warnings == (WARNINGS["silent"],)
         assert lane_run.word_errors.deletions == 2
         assert lane_run.dtype == "float32"
     assert comparison.speed_up == {}

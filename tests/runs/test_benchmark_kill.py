@@ -15,6 +15,7 @@ import soundfile
 
 from components.runs.lab import Lab
 from tests.runs.trivial import without_times
+from tests.runs.voice import spoken
 
 CLIPS = 60
 KILLS = int(os.environ.get("KILLS", "20"))
@@ -23,13 +24,13 @@ TIMEOUT_S = 100
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """Short clips of noise; every tenth is missing, and so a failure."""
+    """Short clips of speech; every tenth is missing, and so a failure."""
     folder = tmp_path_factory.mktemp("clips")
     rng = np.random.default_rng(0)
     rows = []
     for number in range(CLIPS):
         if number % 10 != 9:
-            soundfile.write(folder / f"{number}.wav", 0.1 * rng.standard_normal(1600), 16_000)
+            soundfile.write(folder / f"{number}.wav", spoken(rng), 16_000)
         rows.append({"clip_id": f"clip-{number} “é”", "audio": f"{number}.wav", "text": "one two three"})
     path = folder / "manifest.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

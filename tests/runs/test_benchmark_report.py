@@ -19,15 +19,15 @@ from components.core.files import read_rows
 from components.core.types import LaneRun
 from components.runs.benchmark import read_report
 from components.runs.summary import ratio_intervals
+from tests.runs.voice import spoken
 
 ROWS = int(os.environ.get("ROWS", "10000"))
 
 
 def write_manifest(folder, texts, rng=None):
-    """A clip of noise for each text; without ``rng`` one file for all."""
+    """A clip of speech for each text; without ``rng`` one file for all."""
     for number in range(len(texts) if rng else 1):
-        noise = (rng or np.random.default_rng(0)).standard_normal(1600)
-        soundfile.write(folder / f"{number}.wav", 0.1 * noise, 16_000)
+        soundfile.write(folder / f"{number}.wav", spoken(rng or np.random.default_rng(0)), 16_000)
     rows = [
         {"clip_id": f"clip-{number}", "audio": f"{number if rng else 0}.wav", "text": text}
         for number, text in enumerate(texts)

@@ -14,6 +14,7 @@ import soundfile
 
 from components.runs.shard import ALONE, join
 from tests.runs.trivial import without_times
+from tests.runs.voice import spoken
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 600
@@ -30,7 +31,7 @@ def manifest(tmp_path):
     lines = []
     for number in range(12):
         if number != 5:
-            soundfile.write(tmp_path / f"{number}.wav", 0.1 * rng.standard_normal(1600), 16_000)
+            soundfile.write(tmp_path / f"{number}.wav", spoken(rng), 16_000)
         lines.append(json.dumps({"clip_id": str(number), "audio": f"{number}.wav", "text": "red green blue"}))
     path = tmp_path / "manifest.jsonl"
     path.write_text("\n".join(lines))

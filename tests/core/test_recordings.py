@@ -299,7 +299,7 @@ def _png(side: int) -> bytes:
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(1)
     rows = b"".join(packer.compress(bytes(1 + 3 * side)) for _ in range(side)) + packer.flush()
     head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
@@ -346,19 +346,19 @@ def measured(path: Path) -> tuple[str, int]:
 
 
 def test_pictures_are_never_decoded(tmp_path):
-    (tmp_path / "a.flac").write_bytes(_flac_with_pictures(8, 8_000))
+    (tmp_path / "a.flac").write_bytes(_flac_with_pictures(3, 8_000))
     said, megabytes = measured(tmp_path / "a.flac")
     assert float(said) == LENGTH_S
     assert megabytes < 40
 
 
-def test_an_hour_costs_no_more_than_its_samples(tmp_path):
+def test_a_long_file_costs_no_more_than_its_samples(tmp_path):
     with soundfile.SoundFile(tmp_path / "a.flac", "w", 8_000, 1) as file:
-        for _ in range(60):
+        for _ in range(20):
             file.write(tone(8_000, seconds=60))
     said, megabytes = measured(tmp_path / "a.flac")
-    assert float(said) == 3600
-    assert megabytes < 3600 * 16_000 * 4 / 1e6 + 100
+    assert float(said) == 1200
+    assert megabytes < 1200 * 16_000 * 4 / 1e6 + 100
 
 
 def test_more_samples_a_second_than_anybody_records(tmp_path):

@@ -1,148 +1,135 @@
-"""The recipe's command line: ``python -m components.distillation corpus|examples|teacher|distill|evaluate|export``.
-
-Every step is seeded, resumes where it stopped and writes its settings beside its output.
-"""
+"""The command line: ``python -m components.distillation distil|export``. README.md beside this file has the recipe."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from components.core.errors import WhisperSpaceError
 
-EXAMPLES = Path("examples/audio")
-CHECKPOINTS = Path("examples/checkpoints")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def corpus(args: argparse.Namespace) -> None:
-    from components.distillation.corpus import make_corpus
-    from components.distillation.examples import texts
+def load(checkpoint: str, dtype: str) -> tuple[Any, Any]:
+    """A Whisper by folder or hub id, ``@revision`` allowed, and its processor."""
+    import torch
 
-    settings = {"seed": args.seed, "count": args.count, "most": args.most}
-    print(make_corpus(args.split, **settings, output=args.output, kept_out=texts()))
+    from components.core.catalog import split_checkpoint
+    from components.core.types import LaneSpec
+    from components.engines.checkpoints import load_config, load_model, load_processor
+    from components.engines.hub import fetch
 
-
-def examples(args: argparse.Namespace) -> None:
-    from components.distillation.examples import write_examples
-
-    print(write_examples(args.output))
-
-
-def teacher(args: argparse.Namespace) -> None:
-    from components.distillation.teacher import FURTHER, STAGES, train_teacher, with_steps
-    from components.distillation.tokenizer import language_tokenizer
-
-    stages = with_steps(FURTHER if args.start else STAGES, dict(args.steps))
-    tokenizer = language_tokenizer()
-    train_teacher(args.manifest, tokenizer, args.output, seed=args.seed, stages=stages, start=args.start)
+    name, revision = split_checkpoint(checkpoint)
+    lane, token = LaneSpec("whisper", "teacher", "transformers", name, revision), os.environ.get("HF_TOKEN")
+    fetch(name, revision, token)
+    load_config(lane, token)
+    model = load_model(lane, dtype=getattr(torch, dtype), attention="sdpa", token=token)
+    return model, load_processor(lane, token)
 
 
-def distill(args: argparse.Namespace) -> None:
-    from dataclasses import replace
+def distil(args: argparse.Namespace) -> None:
+    from accelerate import Accelerator
 
-    from components.distillation.distill import STAGE, distil
-    from components.distillation.teacher import load_teacher
-    from components.distillation.windows import load_utterances
+    from components.distillation.distil import Distillation, Settings, in_words, keep_settings
+    from components.distillation.speech import installed, open_source
+    from components.runs.shard import join
 
-    model, processor = load_teacher(str(args.teacher))
-    stage = replace(STAGE, layers=args.layers, steps=args.steps or STAGE.steps, size=args.batch_size)
-    student = distil(
-        model,
-        processor,
-        load_utterances(args.manifest),
-        args.output,
-        seed=args.seed,
-        count=args.labels,
-        stage=stage,
-        threshold=args.wer_threshold,
-        language=args.language,
-    )
-    student.save_pretrained(args.output / "student")
-    processor.save_pretrained(args.output / "student")
-    processor.feature_extractor.save_pretrained(args.output / "student")
+    chosen = {name: value for name, value in vars(args).items() if name in Settings.__dataclass_fields__}
+    settings = Settings(**chosen | {"speech": tuple(args.speech)})
+    join(os.environ)  # a process waits for the others as long as it takes
+    accelerator = Accelerator(cpu=args.cpu)
 
+    def say(text: str) -> None:
+        if accelerator.is_main_process:
+            print(text, flush=True)
 
-def evaluate(args: argparse.Namespace) -> None:
-    from components.distillation.evaluate import evaluate_pair
-
-    report = evaluate_pair(args.manifest, str(args.teacher), str(args.student), args.output)
-    print(json.dumps(report))
+    voices = args.synthesizers or installed()
+    sources = [open_source(named, voices, args.audio_column, args.text_column) for named in args.speech]
+    args.output.mkdir(parents=True, exist_ok=True)
+    if accelerator.is_main_process:
+        keep_settings(settings, args.output)
+    run = Distillation(settings, *load(settings.teacher, settings.dtype), args.output, accelerator)
+    hours = run.collect(sources, args.at_least_hours, say)
+    say(f"Found {hours:.2f} h of speech in {len(run.windows.listed)} windows.")
+    say(f"Labelling and training will take about {in_words(run.cost_s())} on this machine.")
+    say("Labels: " + ", ".join(f"{count} {reason}" for reason, count in run.label(say).items()) + ".")
+    run.train(say, args.save_every)
+    result = run.finish()
+    say(f"Done: agrees with the teacher at {result['held_out_agreement']:.1%} of the tokens of windows held out.")
 
 
 def export(args: argparse.Namespace) -> None:
-    from components.distillation.export import export_pair
+    import json
 
-    export_pair(args.teacher, args.student, args.output, report=args.report)
+    from components.distillation.export import export as write
+    from components.distillation.export import push
+
+    settings = args.run_folder / "settings.json"
+    if not settings.exists():
+        raise WhisperSpaceError(f"{args.run_folder.name} holds no run. Name the --output of `distil`.")
+    model, processor = load(json.loads(settings.read_text())["teacher"], args.dtype)
+    options = {"licence": args.licence, "layers_only": args.layers_only}
+    print(json.dumps(write(model, processor, args.run_folder, args.output, **options)))
+    if args.push_to:
+        print(push(args.output, args.push_to, os.environ.get("HF_TOKEN"), private=args.private))
 
 
 def parser() -> argparse.ArgumentParser:
-    """The arguments of every step; building it imports nothing heavy."""
-
-    def steps(text: str) -> tuple[str, int]:
-        name, _, count = text.partition("=")
-        return name, int(count)
-
+    """The arguments of both steps; building it imports nothing heavy."""
     main = argparse.ArgumentParser(prog="python -m components.distillation", description=__doc__)
-    commands = main.add_subparsers(required=True, metavar="corpus|examples|teacher|distill|evaluate|export")
+    commands = main.add_subparsers(required=True, metavar="distil|export")
 
-    command = commands.add_parser("corpus", help="speak sentences of the declared language: clips and a manifest")
-    command.add_argument("--split", choices=("train", "dev", "test", "open"), required=True)
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--count", type=int, default=100, help="clips")
-    command.add_argument("--most", type=int, default=1, help="sentences a clip of train or open, at most")
-    command.add_argument("--output", type=Path, required=True)
-    command.set_defaults(run=corpus)
+    command = commands.add_parser("distil", help="train a student; the same command goes on with a run that stopped")
+    add = command.add_argument
+    add("--teacher", required=True, help="a Whisper: a folder or a hub id")
+    add("--speech", nargs="+", required=True, metavar="SOURCE", help="manifest, folder, text file or ID[,CONFIG],SPLIT")
+    add("--output", type=Path, required=True, help="everything the run writes")
+    add("--layers", type=int, default=2, help="decoder layers of the student")
+    add("--steps", type=int, default=2000)
+    add("--batch-size", type=int, default=32, help="windows a step, over all processes")
+    add("--at-once", type=int, default=8, help="windows in one pass: lower it where memory is short")
+    add("--learning-rate", type=float, default=5e-4)
+    add("--warm-up", type=int, default=50, help="steps until the learning rate is reached")
+    add("--language", default="en", help="of all of the speech")
+    add("--timestamps", type=float, default=0.33, help="share of the windows that are labelled with timestamps")
+    add(
+        "--people-share", type=float, default=0.5, help="share of recorded speech in a step, where texts are spoken too"
+    )
+    add("--copies", type=int, default=0, help="degraded copies of a window whose encoder states are kept on disk")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computing; weights stay float32")
+    add("--seed", type=int, default=1)
+    add("--synthesizers", nargs="+", default=[], help="for text files; those that are installed, where none is named")
+    add("--audio-column", default="audio")
+    add("--text-column", default="", help="a data set's known texts, against which labels are checked")
+    add("--at-least-hours", type=float, default=1.0, help="less speech than this is refused")
+    add("--save-every", type=float, default=120.0, metavar="SECONDS", help="what a kill loses at most")
+    add("--cpu", action="store_true", help="even where there is a GPU")
+    command.set_defaults(run=distil)
 
-    command = commands.add_parser("examples", help="rebuild the shipped clips")
-    command.add_argument("--output", type=Path, default=EXAMPLES)
-    command.set_defaults(run=examples)
-
-    command = commands.add_parser("teacher", help="train the teacher on a corpus")
-    command.add_argument("--manifest", type=Path, nargs="+", required=True)
-    command.add_argument("--output", type=Path, required=True, help="state, logs and settings")
-    command.add_argument("--seed", type=int, default=1)
-    command.add_argument("--start", help="go on from this teacher of the same tokens: a folder or a hub id")
-    command.add_argument("--steps", type=steps, nargs="*", default=[], metavar="STAGE=N", help="other stage lengths")
-    command.set_defaults(run=teacher)
-
-    command = commands.add_parser("distill", help="distil a student from any Whisper teacher")
-    command.add_argument("--teacher", default=CHECKPOINTS / "teacher", help="a folder or a hub id")
-    command.add_argument("--manifest", type=Path, nargs="+", required=True)
-    command.add_argument("--output", type=Path, required=True, help="labels, state, and the student in student/")
-    command.add_argument("--layers", type=int, default=2, help="decoder layers of the student")
-    command.add_argument("--labels", type=int, default=1600, help="windows of 30 s that the teacher labels")
-    command.add_argument("--steps", type=int, default=None)
-    command.add_argument("--batch-size", type=int, default=16)
-    command.add_argument("--wer-threshold", type=float, default=0.10)
-    command.add_argument("--language", default="en")
-    command.add_argument("--seed", type=int, default=1)
-    command.set_defaults(run=distill)
-
-    command = commands.add_parser("evaluate", help="word errors of teacher and student on a manifest")
-    command.add_argument("--manifest", type=Path, required=True)
-    command.add_argument("--teacher", default=CHECKPOINTS / "teacher")
-    command.add_argument("--student", default=CHECKPOINTS / "student")
-    command.add_argument("--output", type=Path, required=True, help="rows, as JSON lines")
-    command.set_defaults(run=evaluate)
-
-    command = commands.add_parser("export", help="write both checkpoints as the repository ships them")
-    command.add_argument("--teacher", type=Path, required=True, help="the output of the step teacher")
-    command.add_argument("--student", type=Path, default=None, help="the output of the step distill")
-    command.add_argument("--report", type=Path, default=None, help="figures for the model cards, as JSON")
-    command.add_argument("--output", type=Path, default=CHECKPOINTS)
+    command = commands.add_parser("export", help="write the checkpoint of a finished run, with its model card")
+    add = command.add_argument
+    add("run_folder", type=Path, metavar="RUN", help="the --output of distil")
+    add("--output", type=Path, required=True)
+    add("--licence", required=True, help="of the student, as the hub names it: what its sources allow")
+    add("--layers-only", action="store_true", help="the decoder's layers in float16, to be grafted on the teacher")
+    add("--dtype", choices=("float16", "float32"), default="float16")
+    add("--push-to", metavar="ID", help="a model repository of the hub")
+    add("--private", action="store_true")
     command.set_defaults(run=export)
     return main
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one step; a mistake is a sentence on standard error and exit status 2, an interruption 130."""
     args = parser().parse_args(argv)
     try:
         args.run(args)
-    except (WhisperSpaceError, FileExistsError, FileNotFoundError, ValueError, RuntimeError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except WhisperSpaceError as error:
+        print(error.message, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from what is saved.", file=sys.stderr)

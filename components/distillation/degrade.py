@@ -1,7 +1,4 @@
-"""What happens to speech on its way to a recording: a room, a narrow band, noise, another loudness.
-
-Every function takes and returns float32 ``(n,)`` at 16 kHz and leaves its argument as it was.
-"""
+"""Speech as other rooms, microphones and lines would carry it. Samples: float32, shape ``(n,)``, 16 kHz, in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -12,51 +9,78 @@ import numpy as np
 from components.core.types import SAMPLING_RATE
 
 if TYPE_CHECKING:
-    import random
+    from collections.abc import Callable
+
+UNCHANGED_SHARE = 0.25
+"""Windows that a student hears as they are."""
 
 
-def degrade(samples: np.ndarray, rng: random.Random) -> np.ndarray:
-    """Draw a degradation: a room for one clip in four, a narrow band for one in six, noise for half, a gain for all."""
-    noise = np.random.default_rng(rng.getrandbits(32))
-    if rng.random() < 0.25:
-        samples = in_room(samples, rng.uniform(0.1, 0.4), noise)
-    if rng.random() < 1 / 6:
-        samples = band_limited(samples, rng.uniform(80, 300), rng.uniform(3200, 7000))
-    if rng.random() < 0.5:
-        samples = with_noise(samples, rng.uniform(12, 40), rng.choice((0.0, 0.5, 1.0)), noise)
-    gain = 10 ** (rng.uniform(-18, 4) / 20)
-    return np.clip(gain * samples, -1, 1).astype(np.float32)
+def degrade(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a room, a tilt, coloured noise, a narrow band or a telephone, clipping and a level, each now and then.
+
+    The result is as long as ``samples`` and depends on them and on ``rng`` alone.
+    """
+    if rng.random() < UNCHANGED_SHARE or not samples.any():
+        return samples
+    changes: tuple[tuple[float, Callable[[np.ndarray, np.random.Generator], np.ndarray]], ...] = (
+        (0.3, _room),
+        (0.3, _tilt),
+        (0.5, _noise),
+        (0.2, _telephone),
+        (0.15, _muffled),
+    )
+    for chance, change in changes:
+        if rng.random() < chance:
+            samples = change(samples, rng)
+    return (samples / np.abs(samples).max() * 10 ** (-rng.uniform(0, 26) / 20)).astype(np.float32)
 
 
-def coloured_noise(n: int, tilt: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise of unit power whose amplitude falls as frequency to the minus ``tilt``: 0 white, 0.5 pink, 1 brown."""
-    spectrum = np.fft.rfft(rng.standard_normal(n))
-    frequencies = np.fft.rfftfreq(n, 1 / SAMPLING_RATE)
-    spectrum *= np.maximum(frequencies, 20.0) ** -tilt
-    signal = np.fft.irfft(spectrum, n)
-    return (signal / max(float(np.sqrt(np.mean(signal**2))), 1e-12)).astype(np.float32)
-
-
-def with_noise(samples: np.ndarray, snr_db: float, tilt: float, rng: np.random.Generator) -> np.ndarray:
-    """Add noise at a signal-to-noise ratio in decibels, over the whole clip."""
-    level = float(np.sqrt(np.mean(samples**2))) * 10 ** (-snr_db / 20)
-    return samples + level * coloured_noise(len(samples), tilt, rng)
-
-
-def in_room(samples: np.ndarray, decay_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Convolve with exponentially decaying noise, 60 dB down after ``decay_s``, 10 dB under the direct sound."""
-    n = int(decay_s * SAMPLING_RATE)
-    tail = rng.standard_normal(n) * 10 ** (-3 * np.arange(n) / n)
-    tail *= 0.33 / np.sqrt(np.sum(tail**2))
-    response = np.concatenate([[1.0], tail])
-    size = len(samples) + n
-    wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(response, size), size)[: len(samples)]
-    return wet.astype(np.float32)
-
-
-def band_limited(samples: np.ndarray, low_hz: float, high_hz: float) -> np.ndarray:
-    """Keep a band of frequencies, its edges falling off over a fifth of an octave or so."""
+def resample(samples: np.ndarray, factor: float) -> np.ndarray:
+    """The same sound in ``factor`` times as many samples, its band limited to what they carry (Fourier method)."""
+    length = max(int(len(samples) * factor), 1)
     spectrum = np.fft.rfft(samples)
-    frequencies = np.fft.rfftfreq(len(samples), 1 / SAMPLING_RATE)
-    spectrum *= 1 / (1 + (low_hz / np.maximum(frequencies, 1.0)) ** 8) / (1 + (frequencies / high_hz) ** 16)
-    return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
+    kept = np.zeros(length // 2 + 1, spectrum.dtype)
+    shared = min(len(kept), len(spectrum))
+    kept[:shared] = spectrum[:shared]
+    return (np.fft.irfft(kept, length) * factor).astype(np.float32)
+
+
+def _room(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Convolve with noise that decays by 60 dB in 0.1 to 0.6 s, after the direct sound."""
+    length = int(rng.uniform(0.1, 0.6) * SAMPLING_RATE)
+    echo = rng.normal(size=length) * 10 ** (-3 * np.arange(length) / length)
+    echo *= rng.uniform(0.2, 1.0) / np.sqrt((echo**2).sum())
+    echo[0] = 1
+    size = len(samples) + length
+    return np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(echo, size), size)[: len(samples)]
+
+
+def _tilt(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Up to 2 dB an octave up or down."""
+    slope_db = rng.uniform(-2, 2)
+    return _filtered(samples, lambda hertz: 10 ** (slope_db * np.log2((hertz + 50) / 1000) / 20))
+
+
+def _noise(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """White to brown noise, 5 to 35 dB under the speech."""
+    noise = _filtered(rng.normal(size=len(samples)), lambda hertz: (hertz + 20) ** -rng.uniform(0, 1))
+    ratio = 10 ** (-rng.uniform(5, 35) / 20)
+    return samples + noise * (samples.std() * ratio / (noise.std() + 1e-9))
+
+
+def _telephone(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """300 to 3,400 Hz, give or take, in the 256 levels of G.711's mu-law."""
+    low, high, peak = rng.uniform(150, 350), rng.uniform(2800, 3800), np.abs(samples).max() + 1e-9
+    narrow = _filtered(samples, lambda hertz: 1 / (1 + (low / (hertz + 1)) ** 6) / (1 + (hertz / high) ** 16)) / peak
+    coded = np.round(np.sign(narrow) * np.log1p(255 * np.abs(narrow)) / np.log(256) * 127) / 127
+    return np.sign(coded) * (256 ** np.abs(coded) - 1) / 255 * peak
+
+
+def _muffled(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    high = rng.uniform(3000, 7000)
+    return _filtered(samples, lambda hertz: 1 / (1 + (hertz / high) ** 12))
+
+
+def _filtered(samples: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    hertz = np.fft.rfftfreq(len(samples), 1 / SAMPLING_RATE)
+    return np.fft.irfft(np.fft.rfft(samples) * gain(hertz), len(samples))

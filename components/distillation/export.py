@@ -1,78 +1,135 @@
-"""Write a checkpoint as the field's tools expect it: float16 safetensors, processor, generation config, model card.
-
-Transformers, its pipeline, ``generate`` with an assistant, and Faster-Whisper after its converter load the folder
-unchanged.
-"""
+"""A finished run -> a checkpoint that any Whisper library loads, with its model card; or the decoder's layers alone."""
 
 from __future__ import annotations
 
-import copy
 import json
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
-from transformers import GenerationConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor
+from safetensors.torch import load_file, save_file
 
-from components.distillation.card import card
-from components.distillation.teacher import trained_teacher
-from components.distillation.tokenizer import language_tokenizer
+from components.core.errors import CheckpointError, SettingsError
+from components.core.scoring import word_errors
+from components.core.types import WordErrors
+from components.distillation.distil import copy_all, shrink, trained
+from components.distillation.labels import Labeller, read_labels
+from components.distillation.speech import Windows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transformers import WhisperTokenizer
-
-MAX_SHARD_SIZE = "9MB"
-"""A Space stores files over 10 MB apart."""
+MOST_FAULTS = 0.02
+"""The share of the windows held out that a student may leave empty or loop on."""
 
 
-def generation_config(tokenizer: WhisperTokenizer, decoder_layers: int) -> GenerationConfig:
-    """English only; nothing suppressed, so that a window without speech may end at once.
+def load_student(teacher: Any, run: Path) -> Any:
+    """The student of a finished run, grafted on its teacher.
 
-    ``alignment_heads`` names every head of the last layer: the ones word timestamps are read from.
+    Raises:
+        SettingsError: the run is not finished.
     """
-    start, no_timestamps = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|notimestamps|>"])
-    end = tokenizer.eos_token_id
-    return GenerationConfig(
-        decoder_start_token_id=start,
-        bos_token_id=end,
-        eos_token_id=end,
-        pad_token_id=end,
-        no_timestamps_token_id=no_timestamps,
-        prev_sot_token_id=tokenizer.convert_tokens_to_ids("<|startofprev|>"),
-        is_multilingual=False,
-        max_length=448,
-        max_initial_timestamp_index=50,
-        return_timestamps=False,
-        suppress_tokens=[],
-        begin_suppress_tokens=[],
-        alignment_heads=[[decoder_layers - 1, head] for head in range(3)],
-    )
+    if not (run / "result.json").exists():
+        raise SettingsError(f"{run.name} holds no finished run. Give `distil` the same settings to go on with it.")
+    student = shrink(teacher, json.loads((run / "settings.json").read_text())["layers"])
+    weights = load_file(run / "layers.safetensors")
+    copy_all([weights[name] for name in trained(student)], list(trained(student).values()))
+    return student.eval()
 
 
-def export(model: WhisperForConditionalGeneration, tokenizer: WhisperTokenizer, folder: Path, card: str) -> None:
-    """Save a model of the offline pair in float16 with all that loads it; ``model`` itself is left as it was."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.safetensors*"):
-        old.unlink()
-    model = copy.deepcopy(model).half()
-    model.generation_config = generation_config(tokenizer, model.config.decoder_layers)
-    model.save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
-    extractor = WhisperFeatureExtractor()
-    WhisperProcessor(extractor, tokenizer).save_pretrained(folder)
-    extractor.save_pretrained(folder)  # the processor alone writes no preprocessor_config.json, which CTranslate2 wants
-    tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(card)
+def judge(student: Any, processor: Any, run: Path) -> dict[str, Any]:
+    """Let the student write the windows held out; its word errors against what its teacher wrote of them.
 
-
-def export_pair(teacher: Path, student: Path | None, output: Path, *, report: Path | None = None) -> None:
-    """Write ``output/teacher`` and, once it is distilled, ``output/student``.
-
-    ``teacher`` is the folder of the step of that name, ``student`` that of ``distill``; ``report`` holds the figures
-    for the cards: ``evaluate``'s results by name.
+    Raises:
+        CheckpointError: it leaves windows empty, or repeats itself.
     """
-    tokenizer = language_tokenizer()
-    figures = json.loads(report.read_text(encoding="utf-8")) if report else {}
-    export(trained_teacher(teacher, tokenizer), tokenizer, output / "teacher", card("teacher", figures))
-    if student is not None:
-        model = WhisperForConditionalGeneration.from_pretrained(student / "student")
-        export(model, tokenizer, output / "student", card("student", figures))
+    settings, result = (json.loads((run / name).read_text()) for name in ("settings.json", "result.json"))
+    labels, windows = read_labels(run), Windows(run)
+    labeller = Labeller(student, processor, settings["language"], 0.0, settings["seed"])
+    errors, faults = WordErrors(), {"empty": 0, "loop": 0}
+    for index in result["held_out"]:
+        (tokens,) = labeller.write(windows, [index], timed=False)
+        text = processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        errors += word_errors(labels[index].text, text, settings["language"])[2]
+        if fault := labeller.fault(tokens, text):
+            faults[fault] += 1
+    count = len(result["held_out"])
+    if sum(faults.values()) > MOST_FAULTS * count:
+        raise CheckpointError(
+            f"This student is not exported: of {count} windows that it was not trained on it left {faults['empty']} "
+            f"empty and repeated itself in {faults['loop']}. Train it on more speech, or for more steps."
+        )
+    return {"windows": count, "wer": errors.wer, **faults}
+
+
+def export(teacher: Any, processor: Any, run: Path, output: Path, *, licence: str, layers_only: bool) -> dict[str, Any]:
+    """Write the student of a run to the folder ``output``; returns its figures.
+
+    With ``layers_only``, each of the decoder's layers goes to a file of its own in float16 and everything else stays
+    with the teacher. Else the folder is complete, in the teacher's dtype.
+
+    Raises:
+        CheckpointError: the student writes nothing or loops. Nothing is written then.
+        SettingsError: the run is not finished, or ``output`` holds something.
+    """
+    if output.exists() and any(output.iterdir()):
+        raise SettingsError(f"{output.name} is not empty. Choose another --output.")
+    student = load_student(teacher, run)
+    figures = judge(student, processor, run)
+    output.mkdir(parents=True, exist_ok=True)
+    settings = json.loads((run / "settings.json").read_text())
+    if layers_only:
+        _save_layers(student, settings["teacher"], output)
+    else:
+        student.save_pretrained(output)
+        processor.save_pretrained(output)
+        processor.feature_extractor.save_pretrained(output)  # preprocessor_config.json, which others look for
+    (output / "README.md").write_text(card(settings, json.loads((run / "result.json").read_text()), figures, licence))
+    return figures
+
+
+def _save_layers(student: Any, teacher: str, output: Path) -> None:
+    config = student.config.to_dict() | {"distilled_from": teacher}
+    (output / "config.json").write_text(json.dumps(config, indent=2, default=str) + "\n")
+    weights = {name: parameter.detach().half().contiguous() for name, parameter in trained(student).items()}
+    last = student.config.decoder_layers - 1
+    for number in range(last + 1):
+        names = [name for name in weights if int((re.findall(r"layers\.(\d+)", name) or [last])[0]) == number]
+        save_file({name: weights[name] for name in names}, output / f"decoder-{number}.safetensors")
+
+
+def card(settings: dict, result: dict, figures: dict, licence: str) -> str:
+    """The model card: Markdown with the hub's front matter."""
+    labels = ", ".join(f"{count} {reason}" for reason, count in result["labels"].items())
+    return f"""---
+license: {licence}
+base_model: {settings["teacher"]}
+language: {settings["language"]}
+library_name: transformers
+pipeline_tag: automatic-speech-recognition
+tags: [whisper, distil-whisper]
+---
+
+# A student of {settings["teacher"]} with {settings["layers"]} decoder layers
+
+Encoder and embeddings are the teacher's, unchanged; the decoder's layers were distilled from it on its own greedy
+transcripts, as Distil-Whisper was (arXiv 2311.00430).
+
+- Speech: {result["hours"]} h, of which {result["hours_of_synthesizers"]} h by synthesizers. Sources:
+  {", ".join(settings["speech"])}. Labels: {labels}.
+- Training: {settings["steps"]} steps of {settings["batch_size"]} windows of up to 30 s, learning rate
+  {settings["learning_rate"]:g}, timestamps in {settings["timestamps"]:.0%} of the windows.
+- On {figures["windows"]} windows held out: it agrees with its teacher at {result["held_out_agreement"]:.1%} of the
+  tokens; word errors against what its teacher wrote: {figures["wer"] or 0:.1%}; {figures["empty"]} left empty,
+  {figures["loop"]} with repetitions.
+- Limits: trained for one language ({settings["language"]}) and for transcription alone. It hears nothing that its
+  teacher does not, and makes more mistakes on voices and words unlike those above.
+"""
+
+
+def push(folder: Path, repository: str, token: str | None, *, private: bool) -> str:
+    """Upload a folder to a model repository of the hub, made where it is missing; returns its address."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    api.create_repo(repository, private=private, exist_ok=True)
+    return api.upload_folder(repo_id=repository, folder_path=folder).commit_url

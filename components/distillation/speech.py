@@ -1,0 +1,248 @@
+"""Where windows of speech come from: a data set of the hub, a manifest, a folder of audio, or texts that are spoken.
+
+Windows are written once to the output's folder and read from there at every step.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import random
+import shutil
+import subprocess
+import wave
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from components.core.audio import load_audio
+from components.core.errors import AudioError, ManifestError
+from components.core.types import SAMPLING_RATE, WINDOW_S
+from components.distillation.degrade import resample
+from components.runs.sources import Files, HubDataSet, Item, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from components.runs.sources import Source
+
+SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm"}
+"""Of the files that are taken from a folder."""
+
+ALONE_SHARE = 0.1
+"""Clips that have a window to themselves; the others are packed, as many as fit into 30 s."""
+
+GAP_S = 0.3
+"""Silence between two clips of a window."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Up to 30 s of speech: ``samples`` of them from the ``start``-th on in the file of samples.
+
+    ``text``: what is said, where all of it is known. ``spoken``: by a synthesizer. ``clips``: how many clips of the
+    ``source``-th source are used up with it, ``None`` in the middle of a long one.
+    """
+
+    start: int
+    samples: int
+    text: str | None
+    spoken: bool
+    source: int
+    clips: int | None
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A text file, a sentence a line, each spoken once by a voice, a pace and a shape of voice drawn for it."""
+
+    path: Path
+    synthesizers: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.path.name} spoken by {', '.join(self.synthesizers)}"
+
+    def count(self) -> int:
+        return len(self._sentences())
+
+    def items(self, seed: int | None = None) -> Iterator[Item]:
+        sentences = list(enumerate(self._sentences()))
+        if seed is not None:
+            random.Random(seed).shuffle(sentences)
+        for number, sentence in sentences:
+            yield Item(f"{self.path.stem}-{number:06}", sentence.encode(), sentence)
+
+    def speak(self, sentence: str, seed: int) -> np.ndarray:
+        """Float32 at 16 kHz; the same for the same sentence and seed, as far as the synthesizer allows."""
+        rng = np.random.default_rng([seed, *sentence.encode()])
+        name = str(rng.choice(list(self.synthesizers)))
+        rate, samples = SYNTHESIZERS[name](sentence, rng)
+        shape = float(np.clip(np.exp(rng.normal(0, 0.1)), 0.75, 1.25))  # pitch and formants together
+        samples = resample(samples, SAMPLING_RATE / rate / shape)
+        return 0.5 * samples / (np.abs(samples).max() + 1e-9)
+
+    def _sentences(self) -> list[str]:
+        return [line.strip() for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _espeak(sentence: str, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+    accent, variant = rng.choice(["en-us", "en-gb", "en-gb-scotland"]), rng.choice(["m1", "m3", "m7", "f1", "f2", "f4"])
+    command = ["espeak-ng", "-v", f"{accent}+{variant}", "-s", str(rng.integers(120, 190)), "--stdout", "--stdin"]
+    return _wave(subprocess.run(command, input=sentence.encode(), capture_output=True, check=True).stdout)
+
+
+def _flite(sentence: str, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+    voice = rng.choice(["awb", "kal16", "rms", "slt"])
+    command = ["flite", "-voice", voice, "-t", sentence, "-o", "/dev/stdout"]
+    return _wave(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def _hibari(sentence: str, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+    return 24_000, _hibari_voice()(sentence, speed=rng.uniform(0.8, 1.3), seed=int(rng.integers(2**31)))
+
+
+@functools.cache
+def _hibari_voice() -> Callable[..., np.ndarray]:
+    from hibari import Hibari
+
+    return Hibari()
+
+
+def _wave(content: bytes) -> tuple[int, np.ndarray]:
+    with wave.open(io.BytesIO(content)) as file:  # written to a pipe: its header promises more than there is
+        return file.getframerate(), np.frombuffer(file.readframes(2**31 // 2 - 1), np.int16).astype(np.float32) / 2**15
+
+
+SYNTHESIZERS: dict[str, Callable[[str, np.random.Generator], tuple[int, np.ndarray]]] = {
+    "espeak-ng": _espeak,
+    "flite": _flite,
+    "hibari": _hibari,
+}
+
+
+def installed() -> list[str]:
+    """The synthesizers that are here: programs on the path, packages beside us."""
+    here = {"espeak-ng": shutil.which("espeak-ng"), "flite": shutil.which("flite"), "hibari": find_spec("hibari")}
+    return [name for name, found in here.items() if found]
+
+
+def open_source(named: str, synthesizers: Sequence[str], audio_column: str, text_column: str) -> Source:
+    """A source by what its name looks like: ``.jsonl``, ``.txt``, a folder with audio, else ``ID[,CONFIG],SPLIT``.
+
+    Raises:
+        ManifestError: there is no such file, or no synthesizer that could speak a text.
+    """
+    path = Path(named)
+    if path.suffix in {".jsonl", ".txt"} and not path.is_file():
+        raise ManifestError(f"There is no file {path.name}. Check the path after --speech.")
+    if path.suffix == ".jsonl":
+        return Manifest(path)
+    if path.suffix == ".txt":
+        if not synthesizers or set(synthesizers) - set(installed()):
+            found = ", ".join(installed()) or "none"
+            raise ManifestError(
+                f"{path.name} wants a synthesizer. Here are: {found}; known: {', '.join(SYNTHESIZERS)}."
+            )
+        return Spoken(path, synthesizers)
+    if audio := sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES):
+        return Files(audio)
+    name, *rest = named.split(",")
+    config, split = (rest[0] if len(rest) > 1 else None), (rest[-1] if rest else "train")
+    return HubDataSet(name, config, split, audio_column, text_column)
+
+
+class Windows:
+    """All windows of a run, in the folder ``output``: ``windows.jsonl``, and ``windows.pcm`` with int16 samples."""
+
+    def __init__(self, output: Path) -> None:
+        self.table, self.pcm = output / "windows.jsonl", output / "windows.pcm"
+        self.listed = self._read()
+
+    def _read(self) -> list[Window]:
+        if not self.table.exists():
+            return []
+        lines = self.table.read_text().split("\n")[:-1]  # what follows the last line feed is cut off
+        listed = [Window(**json.loads(line)) for line in lines]
+        while listed and listed[-1].clips is None:
+            listed.pop()
+        return listed
+
+    def collect(self, sources: Sequence[Source], seed: int) -> Iterator[Window]:
+        """Go on from what is there; yields each window as it is written. Clips that cannot be read are left out."""
+        last = self.listed[-1] if self.listed else None
+        self.table.write_text("".join(json.dumps(asdict(window)) + "\n" for window in self.listed))
+        with self.pcm.open("ab") as pcm, self.table.open("a") as table:
+            pcm.truncate(2 * (last.start + last.samples if last else 0))
+            pcm.seek(0, 2)
+            for number in range(last.source if last else 0, len(sources)):
+                skipped = last.clips or 0 if last and last.source == number else 0
+                for samples, text, clips in _packed(sources[number], seed, skipped):
+                    start, spoken = pcm.tell() // 2, isinstance(sources[number], Spoken)
+                    pcm.write((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+                    pcm.flush()
+                    window = Window(start, len(samples), text, spoken, number, clips)
+                    table.write(json.dumps(asdict(window)) + "\n")
+                    table.flush()
+                    self.listed.append(window)
+                    yield window
+
+    def hours(self, *, spoken: bool = False) -> float:
+        """Of speech, with the short pauses between clips; of synthesizers' alone where ``spoken``."""
+        return sum(window.samples for window in self.listed if window.spoken or not spoken) / SAMPLING_RATE / 3600
+
+    def samples(self, index: int) -> np.ndarray:
+        """The ``index``-th window, float32."""
+        window = self.listed[index]
+        with self.pcm.open("rb") as file:
+            file.seek(2 * window.start)
+            return np.frombuffer(file.read(2 * window.samples), "<i2").astype(np.float32) / 32767
+
+
+def _packed(source: Source, seed: int, skipped: int) -> Iterator[tuple[np.ndarray, str | None, int | None]]:
+    """Samples, text, and the clips used up so far: clips in their order, as many a window as fit; long ones are cut."""
+    most, gap = int(WINDOW_S * SAMPLING_RATE), np.zeros(int(GAP_S * SAMPLING_RATE), np.float32)
+    held: list[np.ndarray] = []
+    texts: list[str | None] = []
+
+    def packed() -> tuple[np.ndarray, str | None]:
+        text = " ".join(filter(None, texts)) if None not in texts else None
+        parts = np.concatenate([part for clip in held for part in (clip, gap)])[:most]
+        held.clear()
+        texts.clear()
+        return parts, text
+
+    number = 0
+    for number, item in islice(enumerate(source.items(seed), start=1), skipped, None):
+        clip = _clip(source, item, seed)
+        alone = random.Random(f"{seed}-{number}").random() < ALONE_SHARE or len(clip) > most
+        if held and (alone or sum(map(len, held)) + len(held) * len(gap) + len(clip) > most):
+            yield *packed(), number - 1
+        if len(clip) > most:
+            pieces = [clip[start : start + most] for start in range(0, len(clip), most)]
+            for left, piece in zip(range(len(pieces) - 1, -1, -1), pieces, strict=True):
+                yield piece, None, None if left else number
+        elif len(clip):
+            held.append(clip)
+            texts.append(item.text)
+            if alone:
+                yield *packed(), number
+    if held:
+        yield *packed(), number
+
+
+def _clip(source: Source, item: Item, seed: int) -> np.ndarray:
+    if isinstance(source, Spoken):
+        try:
+            return source.speak(item.text or "", seed)
+        except (subprocess.CalledProcessError, wave.Error, IndexError, ValueError):
+            return np.zeros(0, np.float32)  # a sentence that the synthesizer cannot say
+    try:
+        return load_audio(item.audio, clip_id=item.clip_id).samples
+    except AudioError:
+        return np.zeros(0, np.float32)

@@ -33,5 +33,9 @@ class ManifestError(WhisperSpaceError):
     """A manifest or a file of rows cannot be read, or belongs to another run."""
 
 
+class TextError(WhisperSpaceError):
+    """A text is too long to be compared, or there is no normaliser of that name."""
+
+
 class Cancelled(Exception):  # noqa: N818 - a request, not a fault
     """The visitor asked to stop; raised between two tokens, caught by the entry that started the run."""

@@ -1,0 +1,202 @@
+"""English as "ours" compares it: one spelling, one way to shorten, numbers in digits."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.core.text.characters import pattern, without_accents
+from components.core.text.numbers import Numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_HERE = Path(__file__).parent
+_DOMAINS = "com|org|net|edu|gov|int|io|ai|dev|app|info|biz|tv|me|eu|uk|de|fr|es|it|nl|ch|ca|us|au|jp|py|js|txt|pdf|exe"
+
+_SUBSTITUTIONS = tuple(
+    (re.compile(found), replaced)
+    for found, replaced in (
+        (r"(?<=\d),(?=\d{3}(?!\d))", ""),
+        # a.m., U.S.A., e.g.
+        (r"(?<![a-z.])((?:[a-z]\.)++[a-z]?)(?![a-z])", lambda found: _joined(found[1])),
+        (r"\bph\.\s?d\b\.?", "phd"),
+        (r"\b(?:et\s{1,3}cetera|et\s{1,3}c|&c)\b", "et cetera"),
+        (r"\bno\.\s{0,3}(?=\d)", "number "),
+        (r"#(?=\d)", " number "),
+        (r"\b([a-g])#", r"\1 sharp "),
+        (r"#(?=[a-z])", " hashtag "),
+        (r"\bst\b\.?(?=\s{1,3}[a-z])", "saint "),
+        (r"\bst\b\.?(?!\d)", "street "),
+        # Times of day; the point is a colon before a.m. and p.m.
+        (r"(?<!\d)(\d{1,2})\.(\d\d)(?=\s{0,3}[ap]m\b)", r"\1:\2"),
+        (r"(?<![\d:])(\d{1,2}):00(?=\s{0,3}[ap]m\b)", r"\1"),
+        (r"(?<![\d:])(\d{1,2}):00(?![\d:])", r"\1 oclock "),
+        # Fractions of a few parts; 24/7 and 9/11 are none.
+        (r"(?<![\d/])(\d{1,4})\s{1,3}([13])/([24])(?![\d/])", lambda found: _mixed(*found.groups())),
+        (r"(?<![\d/])([1-9])/(10|[2-9])(?![\d/])", lambda found: _fraction(found[0], int(found[1]), int(found[2]))),
+        # A minus is a hyphen before a number and after none.
+        (r"(?<![^\s(\[\"])[-–](?=\.?\d|[$£€]\d)", " minus "),
+        (r"\bnegative(?=\s{1,3}\d)", "minus"),
+        (rf"(?<=[a-z0-9])\.(?=(?:{_DOMAINS})\b)", " dot "),
+        (r"(?<=[a-z0-9])\.(?=[\w.+-]{1,64}@)", " dot "),
+        (r"(?<=[a-z]\.)(?:com|org)/(?=\w)", " slash "),
+        (r"(?<=\d)\.(?=\d)", " point "),
+        (r"(?<![a-z0-9])\.(?=\d)", " point "),
+        (r"(?<=\d)\s?[x*](?=\s?\d)", " times "),
+        (r"(?<=\s)<(?=\s)", " less than "),
+        (r"(?<=\s)>(?=\s)", " greater than "),
+        (r"km/h\b", " kph "),
+    )
+)
+_TOKEN = r"\d+(?:st|nd|rd|th|'?s)\b|\d+|'?[\p{L}\p{M}]+(?:'[\p{L}\p{M}]+)*+'?|[$£€₹¥¢]"
+_MAX_ENDINGS = 3
+_NOT_FROM_G = 4
+
+
+@cache
+def _tables() -> dict[str, Any]:
+    return tomllib.loads((_HERE / "english.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def spellings() -> dict[str, str]:
+    """British spellings to American ones: OpenAI's list, whose MIT licence stands beside it."""
+    return json.loads((_HERE.parent / "english_spelling.json").read_text(encoding="utf-8"))
+
+
+@cache
+def _word_set(*path: str) -> frozenset[str]:
+    table: Any = _tables()
+    for name in path:
+        table = table[name]
+    return frozenset(table.split())
+
+
+@cache
+def _phrases() -> dict[str, list[tuple[list[str], list[str]]]]:
+    """By their first word, the longest first."""
+    table: dict[str, list[tuple[list[str], list[str]]]] = {}
+    for found, written in _tables()["phrases"].items():
+        table.setdefault(found.split()[0], []).append((found.split(), written.split()))
+    return {first: sorted(each, key=lambda pair: -len(pair[0])) for first, each in table.items()}
+
+
+@cache
+def _signs() -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(sign) for sign in sorted(_tables()["signs"], key=len, reverse=True)))
+
+
+def english_words(text: str) -> list[str]:
+    """The words of a text in lower case, as "ours" compares them."""
+    text = without_accents(text)
+    for found, replaced in _SUBSTITUTIONS:
+        text = found.sub(replaced, text)
+    signs = _tables()["signs"]
+    text = _signs().sub(lambda sign: f" {signs[sign[0]]} ", text)
+    words = list(_expanded(pattern(_TOKEN).findall(text)))
+    fillers, spelling = _word_set("fillers"), spellings()
+    words = list(_replaced(_spelled([word for word in words if word not in fillers])))
+    words = Numbers(words, _tables()["units"], _tables()["currencies"]).words()
+    last = {"o": "oh"}
+    return [last.get(word) or spelling.get(word, word) for word in words]
+
+
+def _joined(letters: str) -> str:
+    return letters.replace(".", "") + ("" if letters[-1:] != "." else " ")
+
+
+def _mixed(whole: str, upper: str, lower: str) -> str:
+    parts = {("1", "2"): "a half", ("1", "4"): "a quarter", ("3", "4"): "three quarters"}
+    part = parts.get((upper, lower))
+    return f"{whole} and {part}" if part else f"{whole} {upper} {lower}"
+
+
+def _fraction(written: str, upper: int, lower: int) -> str:
+    if upper >= lower:
+        return written
+    if lower in {2, 4}:
+        return f"{upper} {'half' if lower == 2 else 'quarter' if upper == 1 else 'quarters'}"
+    ordinal = {3: "third", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth", 10: "tenth"}[lower]
+    return f"{upper} {ordinal}{'s' if upper > 1 else ''}"
+
+
+def _expanded(tokens: Sequence[str]) -> Iterator[str]:
+    """Abbreviations and contractions written out; apostrophes that only quote fall away."""
+    words = _tables()["words"]
+    for index, token in enumerate(tokens):
+        if token in words:
+            yield from words[token].split()
+        elif "'" not in token:
+            yield token
+        elif token[0].isdigit():
+            yield token.replace("'", "")
+        else:
+            yield from _contracted(token, tokens[index + 1] if index + 1 < len(tokens) else "")
+
+
+def _contracted(token: str, following: str) -> Iterator[str]:
+    words, endings = _tables()["words"], _tables()["endings"]
+    if token.endswith("'") and token[:-1] in _word_set("contractions", "g"):
+        yield token[:-1] + "g"
+        return
+    token = token.strip("'")
+    tail: list[str] = []
+    for _ in range(_MAX_ENDINGS):
+        ending = next((each for each in ("n't", "'re", "'ve", "'ll", "'m", "'d", "'t") if token.endswith(each)), "")
+        if token in words or not ending or token == ending:
+            break
+        last = endings[ending]
+        if ending == "'d" and (tail[0] if tail else following) in _word_set("contractions", "had"):
+            last = "had"
+        token, tail = token.removesuffix(ending), [last, *tail]
+    if token in words:
+        yield from words[token].split()
+    elif token.endswith("'s"):
+        yield from _with_s(token.removesuffix("'s"), tail[0] if tail else following)
+    else:
+        yield token.replace("'", "")
+    yield from tail
+
+
+def _with_s(host: str, following: str) -> Iterator[str]:
+    """``it's`` and ``the man's a coward`` are "is"; ``the man's hat`` is one word."""
+    if following in _word_set("contractions", "has"):
+        yield from (host.replace("'", ""), "has")
+    elif host in _word_set("contractions", "hosts") or following in _word_set("contractions", "is"):
+        yield from (host.replace("'", ""), "is")
+    else:
+        yield f"{host}s".replace("'", "")
+
+
+def _spelled(words: Sequence[str]) -> Iterator[str]:
+    """Letters that stand alone side by side are one word: ``u s a`` is ``usa``. So is what was said for ``A.I.``"""
+    at = 0
+    while at < len(words):
+        end = at
+        while end < len(words) and len(words[end]) == 1 and words[end].isalpha():
+            end += 1
+        letters = words[at:end]
+        if len(letters) > 1 and (set(letters) - {"a", "i", "o"} or letters == ["a", "i"]):
+            yield "".join(letters)
+        else:
+            yield from letters or words[at : at + 1]
+        at = max(end, at + 1)
+
+
+def _replaced(words: Iterable[str]) -> Iterator[str]:
+    """Phrases put into their one form."""
+    words, phrases, at = list(words), _phrases(), 0
+    while at < len(words):
+        for found, written in phrases.get(words[at], ()):
+            if words[at : at + len(found)] == found:
+                yield from written
+                at += len(found)
+                break
+        else:
+            yield words[at]
+            at += 1

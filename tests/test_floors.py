@@ -18,7 +18,7 @@ STOPWATCH_FILE = "components/runs/measure.py"
 CLOCK_NAMES = {"perf_counter", "perf_counter_ns", "process_time", "timeit"}
 
 HEAVY = {"torch", "transformers", "ctranslate2", "faster_whisper", "gradio", "plotly", "spaces", "datasets", "pandas"}
-HEAVY |= {"av", "soundfile", "jiwer", "accelerate"}
+HEAVY |= {"av", "soundfile", "rapidfuzz", "accelerate"}
 
 
 def names(source: str) -> set[str]:

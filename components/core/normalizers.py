@@ -21,8 +21,8 @@ from components.core.text.markup import without_notes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-MAX_CHARACTERS = 200_000
-"""Longest text that is compared: some three hours of fast speech."""
+MAX_CHARACTERS = 100_000
+"""Longest text that is compared: more than an hour of fast speech, with the times of its subtitles."""
 
 
 class Normalized(NamedTuple):
@@ -89,7 +89,7 @@ def _transformers_own(language: str) -> Callable[[str], str]:
 
 
 def _without_brackets(text: str) -> str:
-    """What the normaliser of Transformers leaves out first, in linear time: its patterns are quadratic where none close.
+    """What Transformers leaves out first, in linear time; its own patterns are quadratic where no bracket closes.
 
     From an opening ``<`` or ``[`` to the next closing one; from a ``(`` to the next ``)``, unless nothing is between.
     """

@@ -1,19 +1,19 @@
-"""Words compared with words: normalising, word errors, diffs, and the signs that a speed-up is suspect."""
+"""Texts compared: word and character errors, differences, and the signs that a speed-up is suspect."""
 
 from __future__ import annotations
 
-import json
-import re
 import zlib
 from collections import Counter, defaultdict
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from components.core import normalizers
+from components.core.errors import TextError
+from components.core.text.characters import pattern
+from components.core.text.languages import UNSPACED, is_unspaced, language_code
 from components.core.types import WordErrors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     Tag = Literal["substituted", "inserted", "deleted"]
 
@@ -23,53 +23,87 @@ MIN_TOKEN_SHARE = 0.8
 MAX_COMPRESSION_RATIO = 2.4
 """Whisper's own threshold (``compression_ratio_threshold``): text that zlib shrinks further repeats itself."""
 
-# Whisper judges one window of 30 s, about a hundred words; the whole of an hour's talk would always be suspect.
-PIECE_WORDS = 100
-REPEATED_NGRAM, REPEATED_TIMES, REPEATED_WITHIN_WORDS = 5, 3, 200
+PIECE_UNITS = 100
+"""Words or characters that are compressed together: Whisper judges one window of 30 s, about a hundred words."""
+
+REPEATED_NGRAM = 5
+REPEATED_CHARACTERS = 10
+"""Length of a repeated phrase, in words and, where none are spaced, in characters."""
+
+REPEATED_TIMES, REPEATED_WITHIN = 3, 200
+"""Times it occurs, and within how many words or characters."""
 
 
-@cache
-def _normaliser(language: str) -> Callable[[str], str]:
-    """Whisper's normalisers. The spellings are OpenAI's, whose MIT licence stands beside them."""
-    from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
-
-    if language != "en":
-        return BasicTextNormalizer()
-    spellings = json.loads((Path(__file__).parent / "english_spelling.json").read_text(encoding="utf-8"))
-    return EnglishTextNormalizer(spellings)
+MAX_PAIRS = 2 * 10**10
+"""Most pairs of units that are aligned: some seconds."""
 
 
-def normalise(text: str, language: str | None) -> str:
-    """What word errors are counted on: lower case, no punctuation; English also in numbers, contractions and spelling.
+class Score(NamedTuple):
+    """A text held against its reference: what was compared, its errors, and how many notes the reference lost."""
 
-    ``None``, an unknown language, is taken for English. From the Whisper paper (arXiv 2212.04356), appendix C.
+    normalized_reference: str
+    normalized_text: str
+    errors: WordErrors
+    dropped: int
+
+
+def normalise(text: str, language: str | None, normalizer: str = normalizers.DEFAULT) -> str:
+    """What errors are counted on: words, or single characters, with a space between them.
+
+    Args:
+        text: As written.
+        language: Whisper's code; ``None`` where it is not known: told from the script, else English.
+        normalizer: One of ``normalizers.NORMALIZERS``.
+
+    Raises:
+        TextError: the text is too long, or there is no such normaliser.
     """
-    return " ".join(_normaliser(language or "en")(text).split())
+    normalizers.check_length(text, "text")
+    return normalizers.normalizer(normalizer).apply(text, language_code(language, text)).text
 
 
-def word_errors(reference: str, text: str, language: str | None) -> tuple[str, str, WordErrors]:
-    """Align the normalised text with the normalised reference.
+def word_errors(reference: str, text: str, language: str | None, normalizer: str = normalizers.DEFAULT) -> Score:
+    """Align a text with its reference, both normalised alike.
 
-    Returns:
-        The normalised reference, the normalised text, and the edits of a shortest alignment (Levenshtein, by jiwer). An
-        empty reference means that nothing was said: every word is an insertion.
+    The edits are those of a shortest alignment (Levenshtein, by rapidfuzz): of words, or of characters in languages
+    written without spaces. An empty reference means that nothing was said: every word is an insertion.
+
+    Raises:
+        TextError: the reference or the text is too long, or there is no such normaliser.
     """
-    import jiwer
-
-    reference, text = normalise(reference, language), normalise(text, language)
-    if not reference:
-        return reference, text, WordErrors(insertions=len(text.split()))
-    counts = jiwer.process_words(reference, text)
-    return (
-        reference,
-        text,
-        WordErrors(
-            substitutions=counts.substitutions,
-            deletions=counts.deletions,
-            insertions=counts.insertions,
-            reference_words=len(reference.split()),
-        ),
+    chosen = normalizers.normalizer(normalizer)
+    normalizers.check_length(reference)
+    normalizers.check_length(text, "text")
+    code = language_code(language, reference or text)
+    (ours, dropped), (theirs, _) = chosen.apply(reference, code), chosen.apply(text, code)
+    edits = _edits(ours.split(), theirs.split())
+    errors = WordErrors(
+        substitutions=edits["replace"],
+        deletions=edits["delete"],
+        insertions=edits["insert"],
+        reference_words=len(ours.split()),
+        unit="character" if is_unspaced(code) else "word",
+        normalizer=chosen.version,
     )
+    return Score(ours, theirs, errors, dropped)
+
+
+def _edits(before: Sequence[str], after: Sequence[str]) -> Counter[str]:
+    """How often each edit occurs in a shortest alignment.
+
+    Raises:
+        TextError: the two are so long that aligning them would take many seconds (time is quadratic in them).
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    if len(before) * len(after) > MAX_PAIRS:
+        raise TextError("The texts are too long to be compared word by word.")
+    return Counter(edit.tag for edit in Levenshtein.editops(before, after))
+
+
+def word_distance(before: str, after: str) -> int:
+    """Edits from one normalised text to another, in its words or characters (Levenshtein)."""
+    return _edits(before.split(), after.split()).total()
 
 
 class DiffSpan(NamedTuple):
@@ -83,33 +117,43 @@ class DiffSpan(NamedTuple):
 def diff_spans(before: str, after: str) -> list[DiffSpan]:
     """How ``after`` differs from ``before``, word by word, in spans that read on.
 
-    Case and punctuation at the edges of a word make no difference; the words are given as they were written.
+    Case and punctuation at the edges of a word make no difference; the words are given as they were written. Scripts
+    without spaces are compared character by character.
     """
-    import jiwer
+    from rapidfuzz.distance import Levenshtein
 
-    old, new = before.split(), after.split()
-    if not old or not new:
-        spans = [DiffSpan("deleted", before, ""), DiffSpan("inserted", "", after)]
-        return [span for span in spans if span.before.split() or span.after.split()]
+    old, new = _Units(before), _Units(after)
     tags: dict[str, Tag | None] = {
         "equal": None,
-        "substitute": "substituted",
+        "replace": "substituted",
         "insert": "inserted",
         "delete": "deleted",
     }
     return [
-        DiffSpan(
-            tags[chunk.type],
-            " ".join(old[chunk.ref_start_idx : chunk.ref_end_idx]),
-            " ".join(new[chunk.hyp_start_idx : chunk.hyp_end_idx]),
-        )
-        for chunk in jiwer.process_words(" ".join(map(_key, old)), " ".join(map(_key, new))).alignments[0]
+        DiffSpan(tags[each.tag], old.written(each.src_start, each.src_end), new.written(each.dest_start, each.dest_end))
+        for each in Levenshtein.opcodes(old.keys, new.keys)
     ]
+
+
+class _Units:
+    """The words of a text, and the characters of what is written without spaces, with where they stand."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._spans = [found.span() for found in pattern(rf"[{UNSPACED}]\p{{M}}*|[^\s{UNSPACED}]+").finditer(text)]
+        self.keys = [_key(text[start:end]) for start, end in self._spans]
+
+    def written(self, start: int, end: int) -> str:
+        """The text from one unit to another; characters that a normaliser set apart stand together again."""
+        if start == end:
+            return ""
+        text = self._text[self._spans[start][0] : self._spans[end - 1][1]]
+        return pattern(rf"(?<=[{UNSPACED}]\p{{M}}{{0,9}})\s(?=[{UNSPACED}])").sub("", text)
 
 
 def _key(word: str) -> str:
     """The word without case and without punctuation at its edges; punctuation alone stays as it is."""
-    return re.sub(r"^\W+|\W+$", "", word.casefold()) or word
+    return pattern(r"^[^\p{L}\p{M}\p{N}]+|[^\p{L}\p{M}\p{N}]+$").sub("", word.casefold()) or word
 
 
 def warning_signs(
@@ -128,27 +172,39 @@ def warning_signs(
 
 def _signs(text: str, generated_tokens: int, baseline_tokens: int | None, ended: bool) -> Iterator[str]:
     if baseline_tokens and generated_tokens < MIN_TOKEN_SHARE * baseline_tokens:
-        share = generated_tokens / baseline_tokens
-        yield f"It wrote only {share:.0%} of the baseline's tokens ({generated_tokens} of {baseline_tokens})."
-    words = [_key(word) for word in text.split()]
-    phrase = _repeated(words)
-    if phrase is not None:
-        yield f"It repeated itself: “{' '.join(phrase)}” occurs {REPEATED_TIMES} times or more."
-    ratio = max((_compression_ratio(piece) for piece in _pieces(text.split())), default=0.0)
-    if ratio > MAX_COMPRESSION_RATIO:
-        yield f"Its text compresses {ratio:.1f} times; above {MAX_COMPRESSION_RATIO} it repeats itself."
+        yield "It wrote far less than Whisper, so it had less to do."
+    loop = repeated(text)
+    if loop:
+        yield f"It repeats itself: {loop}."
     if not ended:
-        yield "It ran into the token limit without writing its end token."
+        yield "It never stopped by itself and was cut off."
 
 
-def _repeated(words: Sequence[str]) -> tuple[str, ...] | None:
-    """The first 5-gram that occurs three times within 200 words."""
-    places: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for start in range(len(words) - REPEATED_NGRAM + 1):
-        phrase = tuple(words[start : start + REPEATED_NGRAM])
-        seen = places[phrase]
+def repeated(text: str) -> str:
+    """What a text repeats, in words for a person; empty where it does not.
+
+    The same five words three times within two hundred, or ten characters where no spaces are written; or text that
+    zlib shrinks as Whisper takes for a loop.
+    """
+    keys = _Units(text).keys
+    unspaced = 2 * len(pattern(f"[{UNSPACED}]").findall(text)) > len(text)
+    phrase = _repeated(keys, REPEATED_CHARACTERS if unspaced else REPEATED_NGRAM)
+    if phrase is not None:
+        return f"“{('' if unspaced else ' ').join(phrase)}”, {REPEATED_TIMES} times or more"
+    join = "" if unspaced else " "
+    pieces = (join.join(keys[start : start + PIECE_UNITS]) for start in range(0, len(keys), PIECE_UNITS))
+    ratio = max(map(_compression_ratio, pieces), default=0.0)
+    return f"it compresses {ratio:.1f} times" if ratio > MAX_COMPRESSION_RATIO else ""
+
+
+def _repeated(units: Sequence[str], length: int) -> tuple[str, ...] | None:
+    """The first phrase of this length that occurs three times close together."""
+    starts: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for start in range(len(units) - length + 1):
+        phrase = tuple(units[start : start + length])
+        seen = starts[phrase]
         seen.append(start)
-        if len(seen) >= REPEATED_TIMES and start - seen[-REPEATED_TIMES] <= REPEATED_WITHIN_WORDS:
+        if len(seen) >= REPEATED_TIMES and start - seen[-REPEATED_TIMES] <= REPEATED_WITHIN:
             return phrase
     return None
 
@@ -160,22 +216,7 @@ def repeated_five_grams(text: str) -> int:
     return sum(count - 1 for count in counts.values())
 
 
-def word_distance(before: str, after: str) -> int:
-    """Edits from one text to another, in words (Levenshtein, by jiwer)."""
-    import jiwer
-
-    if not before or not after:
-        return len(before.split()) + len(after.split())
-    counts = jiwer.process_words(before, after)
-    return counts.substitutions + counts.deletions + counts.insertions
-
-
-def _pieces(words: Sequence[str]) -> Iterator[str]:
-    for start in range(0, len(words), PIECE_WORDS):
-        yield " ".join(words[start : start + PIECE_WORDS])
-
-
 def _compression_ratio(text: str) -> float:
     """Bytes of UTF-8 over bytes of zlib, as in Whisper's ``utils.compression_ratio``."""
-    data = text.encode()
+    data = text.encode(errors="replace")
     return len(data) / len(zlib.compress(data))

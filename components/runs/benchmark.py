@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.catalog import checkpoint_name
-from components.core.errors import AudioError
+from components.core.errors import AudioError, TextError
 from components.core.files import read_rows
 from components.core.types import BASELINE_LANE, LaneFailure, RowsHeader
 from components.engines import device as devices
@@ -127,7 +127,7 @@ def _rows(
 ) -> tuple[Row, ...]:
     try:
         comparison = compare_item(item, lanes, baseline_tokens)
-    except AudioError as error:
+    except (AudioError, TextError) as error:
         return tuple(LaneFailure(clip_id=item.clip_id, lane_id=lane.lane_id, message=error.message) for lane in lanes)
     return (*comparison.runs, *comparison.failures)
 

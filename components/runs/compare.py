@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from components.core import catalog, scoring
 from components.core.errors import Cancelled, WhisperSpaceError
+from components.core.normalizers import DEFAULT, check_length
+from components.core.normalizers import normalizer as find_normalizer
 from components.core.speech import find_speech
 from components.core.types import BASELINE_LANE, Comparison, LaneFailure, LaneRun, Transcript
 from components.engines import device as devices
 from components.runs.measure import lower_median, measure, warm_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from components.core.types import AudioClip, LaneSpec
     from components.engines.base import DecodingOptions, Engine
@@ -74,6 +76,7 @@ def compare(
     options: DecodingOptions,
     pair_id: str,
     reference: str | None = None,
+    normalizer: str = DEFAULT,
     repeats: int = 1,
     baseline_tokens: int | None = None,
     progress: Progress | None = None,
@@ -92,6 +95,7 @@ def compare(
         options: How to decode; the same for every lane.
         pair_id: Noted in the result.
         reference: What was said: ``""`` for nothing at all, ``None`` where it is not known.
+        normalizer: What reference and transcript are compared as; one of ``normalizers.NORMALIZERS``.
         repeats: Timed runs of each lane; at least 1.
         baseline_tokens: Tokens of the ``whisper`` lane on this clip, where it is known and not among ``lanes``.
         progress: Called with a fraction from 0 to 1 and what is being done.
@@ -99,9 +103,13 @@ def compare(
 
     Raises:
         Cancelled: ``cancelled()`` turned true.
+        TextError: the reference is too long, or there is no such normaliser; before anything runs.
     """
+    check_length(reference or "")
+    find_normalizer(normalizer)
     if not find_speech(clip).worth_asking:
-        runs = tuple(_silent_run(clip, lane, pool, options, reference) for lane in lanes)
+        scores = _scores(Transcript("", (), options.language), reference, normalizer)
+        runs = tuple(_silent_run(clip, lane, pool, options, scores) for lane in lanes)
         return Comparison(
             clip_id=clip.clip_id,
             audio_length_s=clip.audio_length_s,
@@ -139,7 +147,7 @@ def compare(
         pair=pair_id,
         language=options.language,
         notes=clip.notes,
-        runs=tuple(_scored_run(clip, entry, reference, baseline_tokens) for entry in finished.values()),
+        runs=tuple(_scored_run(clip, entry, reference, normalizer, baseline_tokens) for entry in finished.values()),
         failures=tuple(
             LaneFailure(clip_id=clip.clip_id, lane_id=lane_id, message=message)
             for lane_id, message in course.failures.items()
@@ -155,7 +163,9 @@ def _explanation(lane: LaneSpec, error: Exception) -> str:
     return f"{lane.label} failed on this clip ({type(error).__name__}). The log says more."
 
 
-def _scored_run(clip: AudioClip, entry: _Entry, reference: str | None, baseline_tokens: int | None) -> LaneRun:
+def _scored_run(
+    clip: AudioClip, entry: _Entry, reference: str | None, normalizer: str, baseline_tokens: int | None
+) -> LaneRun:
     timings = tuple(measurement.timing for measurement in entry.measurements)
     median = entry.measurements[lower_median(timings)]
     output, info = median.output, entry.engine.info
@@ -175,7 +185,7 @@ def _scored_run(clip: AudioClip, entry: _Entry, reference: str | None, baseline_
         dtype=info.dtype or "",
         attention=info.attention or "",
         runtime=entry.engine.runtime,
-        **_scores(output.transcript, reference),
+        **_scores(output.transcript, reference, normalizer),
         warnings=(
             *_heard(clip),
             *scoring.warning_signs(output.transcript.text, output.generated_tokens, baseline_tokens, output.ended),
@@ -193,9 +203,9 @@ def _heard(clip: AudioClip) -> tuple[str, ...]:
 
 
 def _silent_run(
-    clip: AudioClip, lane: LaneSpec, pool: Pool, options: DecodingOptions, reference: str | None
+    clip: AudioClip, lane: LaneSpec, pool: Pool, options: DecodingOptions, scores: Mapping[str, Any]
 ) -> LaneRun:
-    stamp, transcript = pool.stamp(lane), Transcript("", (), options.language)
+    stamp = pool.stamp(lane)
     return LaneRun(
         clip_id=clip.clip_id,
         lane_id=lane.lane_id,
@@ -207,22 +217,22 @@ def _silent_run(
         dtype=stamp["dtype"],
         attention=stamp["attention"],
         runtime=stamp["runtime"],
-        **_scores(transcript, reference),
+        **scores,
         warnings=_heard(clip),
         notes=clip.notes,
     )
 
 
-def _scores(transcript: Transcript, reference: str | None) -> dict[str, Any]:
+def _scores(transcript: Transcript, reference: str | None, normalizer: str) -> dict[str, Any]:
     """The fields of a ``LaneRun`` that need a reference; none without one."""
     if reference is None:
         return {}
-    normalized_reference, normalized_text, word_errors = scoring.word_errors(
-        reference, transcript.text, transcript.language
-    )
+    score = scoring.word_errors(reference, transcript.text, transcript.language, normalizer)
     return {
         "reference": reference,
-        "normalized_reference": normalized_reference,
-        "normalized_text": normalized_text,
-        "word_errors": word_errors,
+        "normalized_reference": score.normalized_reference,
+        "normalized_text": score.normalized_text,
+        "word_errors": score.errors,
+        "normalizer": score.errors.normalizer,
+        "dropped": score.dropped,
     }

@@ -69,7 +69,7 @@ def middle(seconds: list[float]) -> dict[str, float]:
 
 def word_errors(reference: str, text: str) -> WordErrors:
     """Of one English clip, both normalised."""
-    return scoring.word_errors(reference, text, "en")[2]
+    return scoring.word_errors(reference, text, "en").errors
 
 
 def wer(errors: list[WordErrors]) -> float | None:

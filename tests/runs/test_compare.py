@@ -128,9 +128,9 @@ def test_a_lane_that_writes_far_less_is_suspect(pool, lanes, speechlike_clip):
     (alone,) = run(speechlike_clip, lanes[1:], pool).runs
     assert alone.warnings == ()
     (suspect,) = run(speechlike_clip, lanes[1:], pool, baseline_tokens=10 * alone.generated_tokens).runs
-    assert "10% of the baseline's tokens" in suspect.warnings[0]
+    assert "far less than Whisper" in suspect.warnings[0]
     (cut,) = run(speechlike_clip, lanes[:1], pool, options=replace(OPTIONS, max_new_tokens=3)).runs
-    assert cut.warnings == ("It ran into the token limit without writing its end token.",)
+    assert ["cut off" in warning for warning in cut.warnings] == [True]
 
 
 def test_progress_runs_from_nothing_to_done(pool, lanes, speechlike_clip):

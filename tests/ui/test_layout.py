@@ -14,7 +14,7 @@ from components.runs.lab import Lab
 from components.runs.line import MAX_FETCHING, MAX_WAITING
 from components.ui import layout
 
-HEAVY = ("torch", "transformers", "plotly", "jiwer", "av", "ctranslate2", "components.distillation")
+HEAVY = ("torch", "transformers", "plotly", "rapidfuzz", "av", "ctranslate2", "components.distillation")
 
 
 def python(code):

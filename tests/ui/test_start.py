@@ -10,7 +10,7 @@ import pytest
 
 from components.engines.device import DRIVER_NODES
 
-HEAVY = {"torch", "transformers", "av", "ctranslate2", "datasets", "jiwer"}
+HEAVY = {"torch", "transformers", "av", "ctranslate2", "datasets", "rapidfuzz"}
 
 BUILD = """
 import sys

@@ -53,7 +53,7 @@ def visible(text: str) -> str:
 
 def with_few_marks(text: str) -> str:
     """Without the combining marks that no letter has, since normal forms sort them in quadratic time."""
-    return pattern(r"(\p{M}{%d})\p{M}+" % MAX_MARKS).sub(r"\1", text)
+    return pattern(rf"(\p{{M}}{{{MAX_MARKS}}})\p{{M}}+").sub(r"\1", text)
 
 
 def folded(text: str, language: str) -> str:

@@ -53,7 +53,7 @@ _SUBSTITUTIONS = tuple(
         (r"km/h\b", " kph "),
     )
 )
-_TOKEN = r"\d+(?:st|nd|rd|th|'?s)\b|\d+|'?[\p{L}\p{M}]+(?:'[\p{L}\p{M}]+)*+'?|[$£€₹¥¢]"
+_WORD = r"\d+(?:st|nd|rd|th|'?s)\b|\d+|'?[\p{L}\p{M}]+(?:'[\p{L}\p{M}]+)*+'?|[$£€₹¥¢]"
 _MAX_ENDINGS = 3
 _NOT_FROM_G = 4
 
@@ -98,7 +98,7 @@ def english_words(text: str) -> list[str]:
         text = found.sub(replaced, text)
     signs = _tables()["signs"]
     text = _signs().sub(lambda sign: f" {signs[sign[0]]} ", text)
-    words = list(_expanded(pattern(_TOKEN).findall(text)))
+    words = list(_expanded(pattern(_WORD).findall(text)))
     fillers, spelling = _word_set("fillers"), spellings()
     words = list(_replaced(_spelled([word for word in words if word not in fillers])))
     words = Numbers(words, _tables()["units"], _tables()["currencies"]).words()
@@ -174,7 +174,7 @@ def _with_s(host: str, following: str) -> Iterator[str]:
 
 
 def _spelled(words: Sequence[str]) -> Iterator[str]:
-    """Letters that stand alone side by side are one word: ``u s a`` is ``usa``. So is what was said for ``A.I.``"""
+    """Letters that stand alone side by side are one word: ``u s a`` is ``usa``. So is ``a i``."""
     at = 0
     while at < len(words):
         end = at

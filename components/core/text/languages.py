@@ -7,12 +7,9 @@ import tomllib
 from collections import Counter
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components.core.text.characters import graphemes, pattern
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}"
 """Scripts of the languages that are written without spaces, for a character class of ``regex``."""
@@ -21,8 +18,8 @@ SPELLED_UP_TO = 2999
 """Longer numbers stay digits: num2words takes some 0.2 ms each, and there are few below."""
 
 _SIGNS = "%&+@€$°="
-_NAMES = {"chinese": "zh", "cmn": "zh", "mandarin": "zh", "cantonese": "yue", "japanese": "ja", "thai": "th", "lao": "lo"}
-_NAMES |= {"burmese": "my", "myanmar": "my", "khmer": "km", "english": "en"}
+_NAMES = {"chinese": "zh", "cmn": "zh", "mandarin": "zh", "cantonese": "yue", "japanese": "ja", "thai": "th"}
+_NAMES |= {"lao": "lo", "burmese": "my", "myanmar": "my", "khmer": "km", "english": "en"}
 
 
 @cache
@@ -76,8 +73,8 @@ def _folded(text: str, language: str) -> str:
     text = pattern(r"[\u0591-\u05c7--[\u05be\u05c0\u05c3\u05c6]]").sub("", text)
     text = pattern(r"[\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u0640]+").sub("", text)
     text = pattern(r"(?<=\p{Hebrew})[\"'״׳](?=\p{Hebrew})").sub("", text)
-    folds: Mapping[str, str] = _tables()["folds"]["all"] | _tables()["folds"].get(language, {})
-    return text.translate(str.maketrans(dict(folds)))
+    folds = _tables()["folds"]["all"] | _tables()["folds"].get(language, {})
+    return text.translate(str.maketrans(folds))
 
 
 def _numbers(text: str, language: str) -> str:

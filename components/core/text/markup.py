@@ -33,7 +33,8 @@ _NUMBERED_LABEL = re.compile(r"\b(?:speaker|spk|spkr)[ _-]?\d{1,3}[ \t]{0,3}:", 
 _START = r"(?m)^[ \t]{0,8}(?:(?:[-–—•]|>{1,3})[ \t]{0,3})?"
 _LETTERED_LABEL = re.compile(_START + r"(?:speaker|spk)[ _-]?\w{1,3}[ \t]{0,3}:", re.IGNORECASE)
 _WORD_LABEL = re.compile(_START + r"([^\W\d_]{1,12})[ \t]{0,3}:(?=\s)")
-_CAPITAL_LABEL = re.compile(_START + r"([A-Z][A-Z.'-]{0,20}(?: [A-Z][A-Z.'-]{0,20}){0,2}(?: \([^()\n]{1,20}\))?):(?=\s)")
+_CAPITALS = r"[A-Z][A-Z.'-]{0,20}"
+_CAPITAL_LABEL = re.compile(_START + rf"({_CAPITALS}(?: {_CAPITALS}){{0,2}}(?: \([^()\n]{{1,20}}\))?):(?=\s)")
 _NAME_LABEL = re.compile(_START + r"([A-Z][\w.'-]{0,20}(?: [A-Z][\w.'-]{0,20}){0,2}):(?=\s)")
 
 

@@ -26,6 +26,7 @@ _TENS = {
     word: value * 10
     for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
 } | {"fourty": 40}
+_HUNDREDS = {"hundred": "", "hundreds": "s", "hundredth": "th"}
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SHORT_SCALES = {"k": "thousand", "m": "million", "mn": "million", "bn": "billion", "b": "billion", "tn": "trillion"}
 _ZEROS = {"zero", "nought", "naught"}
@@ -33,19 +34,19 @@ _LETTER_ZEROS = {"oh", "o"}
 _IRREGULAR = {"first": 1, "second": 2, "third": 3, "fifth": 5, "eighth": 8, "ninth": 9, "twelfth": 12}
 _ORDINALS = _IRREGULAR | {f"{word}th": value for word, value in _ONES.items() if value not in _IRREGULAR.values()}
 _TENS_ORDINALS = {f"{word[:-1]}ieth": value for word, value in _TENS.items()}
-_SCALE_ORDINALS = {"hundredth": 100} | {f"{word}th": value for word, value in _SCALES.items()}
+_SCALE_ORDINALS = {f"{word}th": value for word, value in _SCALES.items()}
 _PLURALS = {f"{word}es" if word == "six" else f"{word}s": value for word, value in _ONES.items() if value > 1}
 _TENS_PLURALS = {f"{word[:-1]}ies": value for word, value in _TENS.items()}
-_MONTHS = frozenset(
-    "january february march april may june july august september october november december".split()
-)
+_MONTHS = frozenset("january february march april may june july august september october november december".split())
+_REPEATS = {"double": 2, "triple": 3}
 _PARTS = {"half": "5", "quarter": "25"}
 _MAX_DIGITS = 15
 """Longer digits are never multiplied or added to."""
 
-NUMBER_WORDS = frozenset(
-    {*_ONES, *_TENS, *_SCALES, *_ZEROS, *_ORDINALS, *_TENS_ORDINALS, *_PLURALS, *_TENS_PLURALS, "hundred"}
-)
+_ENDINGS = {word: (value, "th") for word, value in (_ORDINALS | _TENS_ORDINALS).items()} | {
+    word: (value, "s") for word, value in (_PLURALS | _TENS_PLURALS).items()
+}
+NUMBER_WORDS = frozenset({*_ONES, *_TENS, *_SCALES, *_ZEROS, *_ENDINGS, "hundred"})
 
 
 class _Number(NamedTuple):
@@ -86,14 +87,11 @@ class Numbers:
         out: list[str] = []
         at, after_number = 0, False
         while at < len(self._tokens):
-            number = self._money_before(at) or self._number(at, after_number)
-            if number is None:
-                out.append(self._at(at))
-                at, after_number = at + 1, False
-                continue
-            written, at = number if isinstance(number, tuple) and len(number) == 2 else self._with_unit(at, number)
+            money = self._money_before(at)
+            number = None if money else self._number(at, after_number)
+            after_number = bool(money or number)
+            written, at = money or (self._with_unit(at, number) if number else ([self._at(at)], at + 1))
             out += written
-            after_number = True
         return re.sub(r"(?<!\S)0 0 0(?!\S)", "000", " ".join(out)).split()
 
     def _at(self, index: int) -> str:
@@ -122,13 +120,12 @@ class Numbers:
             end = number.end + 1
             written = self._money(number, unit)
             return self._with_hundredths(written, end, self._currencies[unit][1])
-        if unit in self._units:
-            return [*number.words(), *self._units[unit].split()], number.end + 1
+        said = self._units.get(unit, "")
         if unit in {"fourth", "fourths"} and number.digits in {"1", "3"}:
-            return [*number.words(), "quarter" if number.digits == "1" else "quarters"], number.end + 1
+            said = "quarter" if number.digits == "1" else "quarters"
         if unit == "second" and not self._is_ordinal_second(number.end):
-            return [*number.words(), "second"], number.end + 1
-        return number.words(), number.end
+            said = "second"
+        return [*number.words(), *said.split()], number.end + 1 if said else number.end
 
     def _dated(self, start: int, number: _Number) -> tuple[list[str], int]:
         """``November 27th`` and ``27th November`` are ``November 27``."""
@@ -161,19 +158,21 @@ class Numbers:
         if token.isdigit() or token in NUMBER_WORDS:
             return self._with_fraction(self._cardinal(at))
         if token[:1].isdigit():
-            digits = re.match(r"\d+", token)
-            return _Number(digits[0], at + 1, ending="s" if token.endswith("s") else "th") if digits else None
-        if token == "point" and self._is_digit(at + 1):
-            return self._with_fraction(_Number("", at))
-        if token in {"a", "an"} and (self._at(at + 1) in _SCALES or self._at(at + 1) == "hundred"):
-            return self._with_fraction(self._cardinal(at + 1))
-        if token == "half" and self._at(at + 1) == "a" and self._at(at + 2) in _SCALES:
-            return _scaled(_Number("", at + 3, "5"), _SCALES[self._at(at + 2)])
-        if token in {"double", "triple"}:
-            return self._repeated(at, 2 if token == "double" else 3)
+            return _Number(token.rstrip("stndrh'"), at + 1, ending="s" if token.endswith("s") else "th")
         if token in _LETTER_ZEROS and after_number and self._is_digit(at + 1):
             return _Number("0", at + 1)
-        return None
+        return self._opened(at, token)
+
+    def _opened(self, at: int, word: str) -> _Number | None:
+        """A number that begins with another word: ``point five``, ``a hundred``, ``double five``."""
+        following = self._at(at + 1)
+        if word == "point" and self._is_digit(at + 1):
+            return self._with_fraction(_Number("", at))
+        if word in {"a", "an"} and (following in _SCALES or following == "hundred"):
+            return self._with_fraction(self._cardinal(at + 1))
+        if word == "half" and following == "a" and self._at(at + 2) in _SCALES:
+            return _scaled(_Number("", at + 3, "5"), _SCALES[self._at(at + 2)])
+        return self._repeated(at, _REPEATS[word]) if word in _REPEATS else None
 
     def _is_digit(self, at: int) -> bool:
         token = self._at(at)
@@ -230,34 +229,23 @@ class Numbers:
     def _cardinal(self, at: int) -> _Number | None:
         """``two million three hundred thousand and five``; digits are multiplied, never added to."""
         token = self._at(at)
-        if token in _ZEROS:
-            return _Number("0", at + 1)
-        if token.isdigit() and not self._multiplies(at):
-            return _Number(token, at + 1)
+        if token in _ZEROS or (token.isdigit() and not self._multiplies(at)):
+            return _Number("0" if token in _ZEROS else token, at + 1)
         total, last = 0, 10**15
-        while True:
-            chunk = self._chunk(at)
-            if chunk is None:
-                break
-            if chunk.ending:
-                return chunk._replace(digits=str(total + int(chunk.digits)))
-            value, at = int(chunk.digits), chunk.end
-            scale = self._at(at)
-            if scale in _SCALES and _SCALES[scale] < last:
-                last = _SCALES[scale]
-                total, at = total + value * last, at + 1
-            elif scale in _SCALE_ORDINALS and 1000 <= _SCALE_ORDINALS[scale] < last:
-                return _Number(str(total + value * _SCALE_ORDINALS[scale]), at + 1, ending="th")
-            else:
-                return _Number(str(total + value), at)
+        while chunk := self._chunk(at):
+            value, scale = int(chunk.digits), self._at(chunk.end)
+            factor = 0 if chunk.ending else _SCALES.get(scale) or _SCALE_ORDINALS.get(scale, 0)
+            if not 1 < factor < last:
+                return chunk._replace(digits=str(total + value))
+            total, last, at = total + value * factor, factor, chunk.end + 1
             following = at + 1 if self._at(at) == "and" else at
-            if not self._goes_on(following, last):
-                return _Number(str(total), at)
+            if scale not in _SCALES or not self._goes_on(following, last):
+                return _Number(str(total), at, ending="" if scale in _SCALES else "th")
             at = following
-        return _Number(str(total), at) if total else None
+        return None
 
     def _goes_on(self, at: int, last: int) -> bool:
-        """Whether the number that starts here is a smaller part of the same one: not in "a thousand and two thousand"."""
+        """Whether a smaller part of the same number starts here: not in "one thousand and two thousand"."""
         token = self._at(at)
         if token.isdigit() and not self._multiplies(at):
             return False
@@ -274,31 +262,26 @@ class Numbers:
     def _chunk(self, at: int) -> _Number | None:
         """A number below a thousand, or tens of hundreds: ``nineteen hundred and one``."""
         small = _Number("1", at) if self._at(at) in {"hundred", *_SCALES} else self._small(at)
-        if small is None or small.ending:
-            return small
-        if self._at(small.end) in {"hundredth", "hundreds"}:
-            ending = "th" if self._at(small.end) == "hundredth" else "s"
-            return _Number(str(int(small.digits) * 100), small.end + 1, ending=ending)
-        if self._at(small.end) != "hundred":
+        hundred = self._at(small.end) if small else ""
+        if small is None or small.ending or hundred not in _HUNDREDS:
             return small
         value, end = int(small.digits) * 100, small.end + 1
-        rest = self._small(end + 1 if self._at(end) == "and" else end)
-        if rest is None or rest.digits == "0" or self._at(rest.end) in {"hundred", "hundreds"} or rest.ending == "s":
-            return _Number(str(value), end)
-        if rest.end and self._tokens[rest.end - 1].isdigit():
-            return _Number(str(value), end)
+        whole = _Number(str(value), end, ending=_HUNDREDS[hundred])
+        rest = None if whole.ending else self._small(end + 1 if self._at(end) == "and" else end)
+        if rest is None or self._tokens[rest.end - 1].isdigit() or rest.ending == "s":
+            return whole
+        if self._at(rest.end) in _HUNDREDS:
+            return whole  # one hundred two hundred
         return rest._replace(digits=str(value + int(rest.digits)))
 
     def _small(self, at: int) -> _Number | None:
         """1 to 99 in words, cardinal, ordinal or plural; or digits as they are."""
         token = self._at(at)
-        if token.isdigit() and len(token) <= _MAX_DIGITS:
-            return _Number(token, at + 1)
-        if token in _ONES:
-            return _Number(str(_ONES[token]), at + 1)
-        for table, ending in ((_ORDINALS | _TENS_ORDINALS, "th"), (_PLURALS | _TENS_PLURALS, "s")):
-            if token in table:
-                return _Number(str(table[token]), at + 1, ending=ending)
+        if (token.isdigit() and len(token) <= _MAX_DIGITS) or token in _ONES:
+            return _Number(str(_ONES.get(token, token)), at + 1)
+        if token in _ENDINGS:
+            value, ending = _ENDINGS[token]
+            return _Number(str(value), at + 1, ending=ending)
         if token not in _TENS:
             return None
         following = self._at(at + 1)

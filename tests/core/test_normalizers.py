@@ -286,6 +286,7 @@ DIFFERENT = [
     ("en", "$50", "50", 1),
     ("en", "50%", "50", 1),
     ("en", "first", "one", 1),
+    ("en", "a b c d", "a b c e", 1),
     ("en", "nine two three zero", "9 2 3 1", 1),
     ("en", "two million", "two billion", 1),
     ("en", "five dollars", "five pounds", 1),

@@ -13,7 +13,7 @@ from components.core.text.characters import pattern, without_accents
 from components.core.text.numbers import Numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 _HERE = Path(__file__).parent
 _DOMAINS = "com|org|net|edu|gov|int|io|ai|dev|app|info|biz|tv|me|eu|uk|de|fr|es|it|nl|ch|ca|us|au|jp|py|js|txt|pdf|exe"
@@ -79,9 +79,10 @@ def _word_set(*path: str) -> frozenset[str]:
 
 @cache
 def _phrases() -> dict[str, list[tuple[list[str], list[str]]]]:
-    """By their first word, the longest first."""
+    """By their first word, the longest first; acronyms that were spelled out among them."""
     table: dict[str, list[tuple[list[str], list[str]]]] = {}
-    for found, written in _tables()["phrases"].items():
+    acronyms = {" ".join(acronym): acronym for acronym in _word_set("acronyms")}
+    for found, written in (acronyms | _tables()["phrases"]).items():
         table.setdefault(found.split()[0], []).append((found.split(), written.split()))
     return {first: sorted(each, key=lambda pair: -len(pair[0])) for first, each in table.items()}
 
@@ -100,7 +101,7 @@ def english_words(text: str) -> list[str]:
     text = _signs().sub(lambda sign: f" {signs[sign[0]]} ", text)
     words = list(_expanded(pattern(_WORD).findall(text)))
     fillers, spelling = _word_set("fillers"), spellings()
-    words = list(_replaced(_spelled([word for word in words if word not in fillers])))
+    words = list(_replaced([word for word in words if word not in fillers]))
     words = Numbers(words, _tables()["units"], _tables()["currencies"]).words()
     last = {"o": "oh"}
     return [last.get(word) or spelling.get(word, word) for word in words]
@@ -173,24 +174,9 @@ def _with_s(host: str, following: str) -> Iterator[str]:
         yield f"{host}s".replace("'", "")
 
 
-def _spelled(words: Sequence[str]) -> Iterator[str]:
-    """Letters that stand alone side by side are one word: ``u s a`` is ``usa``. So is ``a i``."""
-    at = 0
-    while at < len(words):
-        end = at
-        while end < len(words) and len(words[end]) == 1 and words[end].isalpha():
-            end += 1
-        letters = words[at:end]
-        if len(letters) > 1 and (set(letters) - {"a", "i", "o"} or letters == ["a", "i"]):
-            yield "".join(letters)
-        else:
-            yield from letters or words[at : at + 1]
-        at = max(end, at + 1)
-
-
-def _replaced(words: Iterable[str]) -> Iterator[str]:
+def _replaced(words: Sequence[str]) -> Iterator[str]:
     """Phrases put into their one form."""
-    words, phrases, at = list(words), _phrases(), 0
+    phrases, at = _phrases(), 0
     while at < len(words):
         for found, written in phrases.get(words[at], ()):
             if words[at : at + len(found)] == found:

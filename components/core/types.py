@@ -515,6 +515,7 @@ class Report(_Noun):
     machine: Machine
     summary: Summary
     clips: tuple[ClipFigures, ...]
+    failures: tuple[LaneFailure, ...] = ()
 
 
 class BenchmarkProgress(_Noun):

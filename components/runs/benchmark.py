@@ -14,7 +14,7 @@ from components.core.types import BASELINE_LANE, LaneFailure, RowsHeader
 from components.engines import device as devices
 from components.runs.shard import ALONE
 from components.runs.sources import Item, Manifest
-from components.runs.summary import make_report, tally_of
+from components.runs.totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -116,10 +116,10 @@ def read_report(path: str | Path) -> Report:
         ManifestError: the file is not one of ours.
     """
     header, rows = read_rows(path)
-    tally = tally_of(header)
+    totals = Totals(header)
     for row in rows:
-        tally.add(row)
-    return make_report(header, tally)
+        totals.add(row)
+    return totals.report()
 
 
 def _rows(

@@ -16,14 +16,12 @@ from components.core.files import read_rows
 from components.core.types import REPORT_FORMAT, BenchmarkProgress, Report
 from components.runs.benchmark import read_report
 from components.runs.sources import PRESETS, Files, Item, Manifest, Source, read_references
-from components.runs.summary import make_report, tally_of
+from components.runs.totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from components.core.types import RowsHeader
     from components.runs.lab import Lab
-    from components.runs.summary import Tally
 
 MAX_CLIPS = 200
 """Clips that a visitor may run at once; the command line has no limit."""
@@ -105,17 +103,16 @@ class Watched:
     done: int
     total: int | None
     clip_id: str
-    header: RowsHeader
-    tally: Tally
+    totals: Totals
 
     @property
     def time_left_s(self) -> float | None:
         """Clips that are left, by what one took on average; loading and warming up left out."""
-        each = self.tally.seconds_a_clip
+        each = self.totals.seconds_a_clip
         return None if each is None or self.total is None else each * (self.total - self.done)
 
     def report(self) -> Report:
-        return make_report(self.header, self.tally)
+        return self.totals.report()
 
 
 def watch(lab: Lab, source: Source, output: Path, **options: Any) -> Iterator[Watched]:
@@ -123,17 +120,16 @@ def watch(lab: Lab, source: Source, output: Path, **options: Any) -> Iterator[Wa
 
     Waits until those that came before have ended.
     """
-    header: RowsHeader | None = None
+    totals: Totals | None = None
     with lab.benchmarks.turn(cancelled=options.get("cancelled")):
         for step in lab.benchmark_steps(source, output, **options):
-            if header is None:
+            rows = iter(step.rows)
+            if totals is None:
                 header, rows = read_rows(output)
-                tally = tally_of(header)
-            else:
-                rows = iter(step.rows)
+                totals = Totals(header)
             for row in rows:
-                tally.add(row)
-            yield Watched(step.number, step.total, step.clip_id, header, tally)
+                totals.add(row)
+            yield Watched(step.number, step.total, step.clip_id, totals)
 
 
 def progress_json(watched: Watched, *, last: bool) -> BenchmarkProgress:

@@ -18,7 +18,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>"
 @pytest.fixture
 def report(make_run):
     """Three clips, one of them with a hostile name; the student writes a word less on the first."""
-    from components.runs.summary import make_report, tally_of
+    from components.runs.totals import Totals
 
     machine = Machine(
         device="cpu",
@@ -36,7 +36,7 @@ def report(make_run):
         machine=machine,
         data=HOSTILE,
     )
-    tally = tally_of(header)
+    totals = Totals(header)
     for number, clip in enumerate(("one", "two", HOSTILE)):
         for lane, words, decoder_s in (
             ("whisper", "a b c d", 0.7),
@@ -44,9 +44,9 @@ def report(make_run):
         ):
             errors = WordErrors(deletions=4 - len(words.split()), reference_words=4)
             changes = {"text": words, "normalized_text": words, "word_errors": errors}
-            tally.add(make_run(clip, lane, 0.1, decoder_s + number / 10, generated_tokens=10 + number, **changes))
-    tally.add(LaneFailure(clip_id="four", lane_id="distil", message="It failed."))
-    return make_report(header, tally)
+            totals.add(make_run(clip, lane, 0.1, decoder_s + number / 10, generated_tokens=10 + number, **changes))
+    totals.add(LaneFailure(clip_id="four", lane_id="distil", message="It failed."))
+    return totals.report()
 
 
 def test_summary_of_known_rows(report):

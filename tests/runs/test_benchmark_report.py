@@ -18,7 +18,7 @@ from components.core.errors import ManifestError
 from components.core.files import read_rows
 from components.core.types import LaneRun
 from components.runs.benchmark import read_report
-from components.runs.summary import ratio_intervals
+from components.runs.totals import ratio_intervals
 from tests.runs.voice import spoken
 
 ROWS = int(os.environ.get("ROWS", "10000"))
@@ -203,7 +203,7 @@ def test_another_machine_is_told(trivial_lab, tmp_path, output):
     changed["machine"]["device_name"] = "Another"
     output.write_text("\n".join([json.dumps(changed), *rows]) + "\n")
     report = trivial_lab.benchmark(manifest, output, resume=True)
-    assert "more than one place" in report.summary.warnings[0]
+    assert "more than one machine" in report.summary.warnings[0]
     assert report.machine.device_name == "Another"
 
 

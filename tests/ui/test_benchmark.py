@@ -146,10 +146,10 @@ def test_a_report_is_opened(streamed, tmp_path):
     ],
 )
 def test_time_left_in_words(left_s, told):
-    class Tally:
+    class Totals:
         seconds_a_clip = left_s
 
-    assert progress_text(Watched(3, 4, "x", {}, Tally())) == f"Clip 3 of 4 is done: x.{told}"
+    assert progress_text(Watched(3, 4, "x", Totals())) == f"Clip 3 of 4 is done: x.{told}"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the rows of a data set add up to: totals, ratios of totals, and how far they can be trusted."""
+"""Rows -> totals and intervals: of a visit, a benchmark and a live run alike."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from components.core.types import (
     LaneFailure,
     LaneTotals,
     Report,
+    RowsHeader,
     Summary,
     WordErrors,
 )
 from components.core.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
-    from components.core.types import Interval, Row, RowsHeader
+    from components.core.types import Comparison, Interval, Row
 
 RESAMPLES = 1000
 SEED = 0
@@ -36,8 +37,26 @@ BLOCK = 2_000_000
 """Indices drawn at a time, so that memory does not grow with the data set."""
 
 
+def report_of(comparisons: Sequence[Comparison]) -> Report:
+    """A visit's report. Each comparison is one sample: the same clip twice is two.
+
+    Pair and machine are those of the last comparison.
+
+    Raises:
+        IndexError: there are none.
+    """
+    last = comparisons[-1]
+    checkpoints = {run.lane_id: run.checkpoint for comparison in comparisons for run in comparison.runs}
+    totals = Totals(RowsHeader(pair=last.pair, checkpoints=checkpoints, settings={}, machine=last.machine))
+    for number, comparison in enumerate(comparisons):
+        rows: tuple[Row, ...] = (*comparison.runs, *comparison.failures)
+        for row in rows:
+            totals.add(row, sample=number)
+    return totals.report()
+
+
 class _Figures(NamedTuple):
-    """What is kept of a row: no words."""
+    """What is kept of a run: no words."""
 
     audio_length_s: float
     encoder_time_s: float | None
@@ -48,65 +67,68 @@ class _Figures(NamedTuple):
     word_errors: WordErrors | None
     repeated_5_grams: int
     warnings: tuple[str, ...]
+    busy: bool
 
 
-class Tally:
-    """Adds up rows as they come, in any order; a row that comes again takes its place.
+class Totals:
+    """Adds up rows as they come, in any order; a row that comes again takes the place of the one before.
 
     Args:
-        lanes: The lanes that each clip is to go through.
-        warnings: What is to be said beside the figures whatever they are.
+        header: That of the rows: their lanes in order, and the machines that they come from.
     """
 
-    def __init__(self, lanes: Iterable[str], *, processes: int = 1, warnings: Iterable[str] = ()) -> None:
-        self._lanes = list(lanes)
-        self._processes = processes
-        self._said = list(warnings)
-        self._figures: dict[str, dict[str, _Figures]] = defaultdict(dict)
-        self._failures: dict[str, dict[str, str]] = defaultdict(dict)
-        self._differing: dict[tuple[str, str], int] = {}
-        self._waiting: dict[str, dict[str, str | None]] = defaultdict(dict)  # words, until every lane has come
-        self._clips: dict[str, None] = {}
+    def __init__(self, header: RowsHeader) -> None:
+        self.header = header
+        self._lanes = list(header.checkpoints)
+        self._processes = max(machine.processes for machine in header.all_machines)
+        self._samples: dict[Hashable, str] = {}  # sample -> clip id
+        self._figures: dict[str, dict[Hashable, _Figures]] = defaultdict(dict)  # by lane, then sample
+        self._failures: dict[str, dict[Hashable, LaneFailure]] = defaultdict(dict)
+        self._differing: dict[tuple[Hashable, str], int] = {}
+        self._words: dict[Hashable, dict[str, str | None]] = defaultdict(dict)  # until every lane has come
 
-    def add(self, row: Row) -> None:
-        self._clips[row.clip_id] = None
-        text = None
+    def add(self, row: Row, *, sample: Hashable | None = None) -> None:
+        """Take a row in. ``sample``: what it belongs to; the clip, unless given."""
+        sample = row.clip_id if sample is None else sample
+        self._samples[sample] = row.clip_id
         if isinstance(row, LaneFailure):
-            self._failures[row.lane_id][row.clip_id] = row.message
-        else:
-            self._failures[row.lane_id].pop(row.clip_id, None)
-            text = row.normalized_text
-            if text is None:
-                text = scoring.normalise(row.text, row.language)
-            timing = row.timing
-            self._figures[row.lane_id][row.clip_id] = _Figures(
-                row.audio_length_s,
-                timing.encoder_time_s if timing else None,
-                timing.decoder_time_s if timing else None,
-                timing.generation_time_s if timing else None,
-                sum(repeat.end_to_end_time_s for repeat in row.repeats),
-                row.generated_tokens,
-                row.word_errors,
-                scoring.repeated_five_grams(text),
-                row.warnings,
-            )
-        self._compare_words(row.clip_id, row.lane_id, text)
-
-    def _compare_words(self, clip_id: str, lane_id: str, text: str | None) -> None:
-        words = self._waiting[clip_id]
-        words[lane_id] = text
-        if not set(self._lanes) <= set(words):
+            self._failures[row.lane_id][sample] = row
+            self._compare_words(sample, row.lane_id, None)
             return
+        self._failures[row.lane_id].pop(sample, None)
+        text = row.normalized_text
+        if text is None:
+            text = scoring.normalise(row.text, row.language)
+        self._figures[row.lane_id][sample] = _Figures(
+            row.audio_length_s,
+            row.encoder_time_s,
+            row.decoder_time_s,
+            row.generation_time_s,
+            sum(repeat.end_to_end_time_s for repeat in row.repeats),
+            row.generated_tokens,
+            row.word_errors,
+            scoring.repeated_five_grams(text),
+            row.warnings,
+            row.busy,
+        )
+        self._compare_words(sample, row.lane_id, text)
+
+    def _compare_words(self, sample: Hashable, lane_id: str, text: str | None) -> None:
+        """Note how many words lie between a lane and the baseline, as soon as both have come."""
+        words = self._words[sample]
+        words[lane_id] = text
         baseline = words.get(BASELINE_LANE)
-        for other, theirs in words.items():
+        for other in words if lane_id == BASELINE_LANE else [lane_id]:
+            theirs = words[other]
             if other != BASELINE_LANE and baseline is not None and theirs is not None:
-                self._differing[clip_id, other] = scoring.word_distance(baseline, theirs)
-        del self._waiting[clip_id]
+                self._differing[sample, other] = scoring.word_distance(baseline, theirs)
+        if set(self._lanes) <= set(words):
+            del self._words[sample]
 
     @property
     def done(self) -> int:
-        """Clips that have a row."""
-        return len(self._clips)
+        """Samples that have a row."""
+        return len(self._samples)
 
     @property
     def seconds_a_clip(self) -> float | None:
@@ -114,8 +136,20 @@ class Tally:
         measured = sum(each.measured_s for lane in self._figures.values() for each in lane.values())
         return measured / self.done if measured else None
 
-    def clips(self) -> tuple[ClipFigures, ...]:
-        """The figures of each clip and lane, clip by clip in the order they came."""
+    def report(self) -> Report:
+        """What there is so far: totals, and the figures of every sample in the order they came."""
+        return Report(
+            pair=self.header.pair,
+            data=self.header.data or "",
+            checkpoints=self.header.checkpoints,
+            settings=self.header.settings,
+            machine=self.header.machine,
+            summary=self.summary(),
+            clips=self._clips(),
+            failures=tuple(failure for failed in self._failures.values() for failure in failed.values()),
+        )
+
+    def _clips(self) -> tuple[ClipFigures, ...]:
         return tuple(
             ClipFigures(
                 clip_id=clip_id,
@@ -127,12 +161,12 @@ class Tally:
                 rtfx=figures.audio_length_s / figures.generation_time_s if figures.generation_time_s else None,
                 generated_tokens=figures.generated_tokens,
                 wer=_wer(figures),
-                words_from_baseline=self._differing.get((clip_id, lane_id)),
+                words_from_baseline=self._differing.get((sample, lane_id)),
                 warnings=figures.warnings,
             )
-            for clip_id in self._clips
+            for sample, clip_id in self._samples.items()
             for lane_id in self._order()
-            if (figures := self._figures[lane_id].get(clip_id)) is not None
+            if (figures := self._figures[lane_id].get(sample)) is not None
         )
 
     def summary(self, *, seed: int = SEED, resamples: int = RESAMPLES) -> Summary:
@@ -187,7 +221,7 @@ class Tally:
     def _columns(self, lane_id: str, value: Callable[[_Figures], float | None]) -> np.ndarray:
         """One figure of every clip, float64, shape ``(clips,)``; NaN where the lane has none."""
         of_lane = self._figures[lane_id]
-        values = (value(of_lane[clip]) if clip in of_lane else None for clip in self._clips)
+        values = (value(of_lane[sample]) if sample in of_lane else None for sample in self._samples)
         return np.array([np.nan if each is None else each for each in values], dtype=np.float64)
 
     def _totals(self, lane_id: str, wer_interval: Interval | None) -> LaneTotals:
@@ -219,71 +253,65 @@ class Tally:
         ranked = sorted(self._differing.items(), key=lambda item: -item[1])[:DIFFER_MOST]
         return tuple(
             Difference(
-                clip_id=clip_id,
+                clip_id=self._samples[sample],
                 lane_id=lane_id,
                 words=words,
-                baseline_wer=_wer(self._figures[BASELINE_LANE].get(clip_id)),
-                wer=_wer(self._figures[lane_id].get(clip_id)),
+                baseline_wer=_wer(self._figures[BASELINE_LANE].get(sample)),
+                wer=_wer(self._figures[lane_id].get(sample)),
             )
-            for (clip_id, lane_id), words in ranked
+            for (sample, lane_id), words in ranked
             if words
         )
 
     def _warnings(self, lanes: Sequence[str]) -> list[str]:
-        said = list(self._said)
+        return [*self._about_machines(), *self._about_failures(), *self._about_words(lanes), *self._about_clips(lanes)]
+
+    def _about_machines(self) -> list[str]:
+        said, machines = [], self.header.all_machines
+        if len(machines) > 1:
+            names = "; ".join(
+                f"{each.device_name}, {each.processes} processes, {each.threads} threads" for each in machines
+            )
+            said.append(f"Measured on more than one machine, or in more than one way; times do not mix: {names}.")
         if self._processes > 1:
             said.append(
                 f"{self._processes} processes shared the clips. Where they share a device, each slows the others: "
                 "compare times only with runs of as many."
             )
-        for lane, failed in self._failures.items():
-            if failed:
-                clip_id, message = next(iter(failed.items()))
-                clips = counted(len(failed), "clip")
-                said.append(f"{lane_label(lane)} failed on {clips}. The first, {clip_id}: {message}")
-        first = self._figures[lanes[0]] if lanes else {}
-        unknown = sum(figures.word_errors is None for figures in first.values())
-        silent = sum(
-            figures.word_errors is not None and not figures.word_errors.reference_words for figures in first.values()
-        )
-        if unknown:
-            said.append(f"Without a reference: {counted(unknown, 'clip')}. Word errors leave them out.")
-        if silent:
-            said.append(
-                f"With an empty reference: {counted(silent, 'clip')}. Every word written there is an insertion."
-            )
-        for lane in lanes:
-            suspect = [(clip, figures.warnings) for clip, figures in self._figures[lane].items() if figures.warnings]
-            if suspect:
-                clip_id, warnings = suspect[0]
-                clips = counted(len(suspect), "clip")
-                said.append(f"{lane_label(lane)} is suspect on {clips}. The first, {clip_id}: {warnings[0]}")
+        busy = {sample for lane in self._figures.values() for sample, figures in lane.items() if figures.busy}
+        if busy:
+            said.append(f"The machine was busy on {counted(len(busy), 'clip')}: times there are too long.")
         return said
 
+    def _about_failures(self) -> list[str]:
+        return [
+            f"{lane_label(lane)} failed on {counted(len(failed), 'clip')}. The first, {first.clip_id}: {first.message}"
+            for lane, failed in self._failures.items()
+            if (first := next(iter(failed.values()), None)) is not None
+        ]
 
-def make_report(header: RowsHeader, tally: Tally) -> Report:
-    """A report: the rows' header, their summary, and the figures of every clip."""
-    return Report(
-        pair=header.pair,
-        data=header.data or "",
-        checkpoints=header.checkpoints,
-        settings=header.settings,
-        machine=header.machine,
-        summary=tally.summary(),
-        clips=tally.clips(),
-    )
+    def _about_words(self, lanes: Sequence[str]) -> list[str]:
+        errors = [figures.word_errors for figures in self._figures[lanes[0]].values()] if lanes else []
+        unknown = sum(each is None for each in errors)
+        empty = sum(each is not None and not each.reference_words for each in errors)
+        said = []
+        if unknown:
+            said.append(f"Without a reference: {counted(unknown, 'clip')}. Word errors leave them out.")
+        if empty:
+            said.append(f"With an empty reference: {counted(empty, 'clip')}. Every word written there is an insertion.")
+        return said
 
-
-def tally_of(header: RowsHeader) -> Tally:
-    """An empty tally for the rows under this header."""
-    machines = header.all_machines
-    said = []
-    if len(machines) > 1:
-        names = "; ".join(
-            f"{each.device_name}, {each.processes} processes, {each.threads} threads" for each in machines
-        )
-        said.append(f"The rows were measured in more than one place or way, and their times do not mix: {names}.")
-    return Tally(header.checkpoints, processes=max(each.processes for each in machines), warnings=said)
+    def _about_clips(self, lanes: Sequence[str]) -> list[str]:
+        said = []
+        for lane in lanes:
+            suspect = [(sample, each.warnings[0]) for sample, each in self._figures[lane].items() if each.warnings]
+            if suspect:
+                sample, warning = suspect[0]
+                clips = counted(len(suspect), "clip")
+                said.append(
+                    f"{lane_label(lane)}: {clips} with a warning. The first, {self._samples[sample]}: {warning}"
+                )
+        return said
 
 
 def ratio_intervals(

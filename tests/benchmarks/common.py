@@ -30,8 +30,8 @@ RESULTS = Path(__file__).parent / "results"
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Options of every benchmark; by default the shipped pair and clips."""
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    options.add_argument("--teacher", default=str(catalog.CHECKPOINTS / "teacher"), help="folder or hub id")
-    options.add_argument("--student", default=str(catalog.CHECKPOINTS / "student"), help="folder or hub id")
+    options.add_argument("--teacher", default="openai/whisper-base", help="folder or hub id")
+    options.add_argument("--student", default=str(catalog.CHECKPOINTS / "distil-base"), help="folder or hub id")
     options.add_argument("--manifest", type=Path, default=catalog.ROOT / "examples" / "audio" / "manifest.jsonl")
     options.add_argument("--results", type=Path, default=RESULTS, help="folder that the JSON is written to")
     return options

@@ -22,6 +22,7 @@ from components.core import catalog
 from components.core.settings import Settings
 from components.core.types import LaneSpec
 from components.engines.counting import model_info
+from components.engines.packaged import local_folder
 from components.engines.pool import Pool
 from tests.benchmarks import common
 
@@ -52,10 +53,11 @@ def main() -> int:
 def _saved(pair_id: str, folder: Path) -> list[str]:
     """Folders of a teacher and a student of the pair's shapes, in float16; all but the encoder differs."""
     pair, encoder, saved = catalog.get_pair(pair_id), None, []
+    base = Path(local_folder("openai/whisper-base", None) or "")
     for checkpoint in (pair.teacher, pair.student):
         place = folder / Path(checkpoint).name
         shutil.copytree(
-            catalog.CHECKPOINTS / "teacher", place, ignore=lambda _, names: [n for n in names if n.startswith(WEIGHTS)]
+            base, place, ignore=lambda _, names: [n for n in names if n.startswith(WEIGHTS)]
         )
         config = WhisperConfig(**catalog.architecture(checkpoint), bos_token_id=0, eos_token_id=0, pad_token_id=0)
         with torch.device("meta"):
@@ -70,7 +72,7 @@ def _saved(pair_id: str, folder: Path) -> list[str]:
                     parameter.view(torch.int16).random_(0, 1 << 14)  # finite, and quickly made
         encoder = model.model.encoder
         model.save_pretrained(place)
-        shutil.copy(catalog.CHECKPOINTS / "teacher" / "generation_config.json", place)
+        shutil.copy(base / "generation_config.json", place)
         saved.append(str(place))
     return saved
 

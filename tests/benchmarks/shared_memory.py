@@ -56,9 +56,7 @@ def _saved(pair_id: str, folder: Path) -> list[str]:
     base = Path(local_folder("openai/whisper-base", None) or "")
     for checkpoint in (pair.teacher, pair.student):
         place = folder / Path(checkpoint).name
-        shutil.copytree(
-            base, place, ignore=lambda _, names: [n for n in names if n.startswith(WEIGHTS)]
-        )
+        shutil.copytree(base, place, ignore=lambda _, names: [n for n in names if n.startswith(WEIGHTS)])
         config = WhisperConfig(**catalog.architecture(checkpoint), bos_token_id=0, eos_token_id=0, pad_token_id=0)
         with torch.device("meta"):
             model = WhisperForConditionalGeneration(config)

@@ -1,4 +1,4 @@
-"""The command line: ``python -m components.runs compare|benchmark|report|models|speed``.
+"""The command line: ``python -m components.runs compare|benchmark|report|rescore|models|speed``.
 
 Progress goes to standard error, a table to standard output, and with ``--json`` the result as its last line.
 """
@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.catalog import LANES, PAIRS
 from components.core.errors import WhisperSpaceError
+from components.core.normalizers import DEFAULT, NORMALIZERS
 from components.core.settings import Settings
+from components.core.types import WordErrors
+from components.core.wording import counted
 from components.engines.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -73,7 +76,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     lanes.add_argument("--repeats", type=int, default=1, metavar="N", help="timed runs of each lane (default 1)")
 
-    compare = commands.add_parser("compare", parents=[common, lanes], help="one clip through the lanes")
+    scoring = argparse.ArgumentParser(add_help=False)
+    scoring.add_argument(
+        "--normalizer",
+        choices=tuple(NORMALIZERS),
+        default=DEFAULT,
+        help=f"what words are compared as (default {DEFAULT}); whisper is that of published figures",
+    )
+
+    compare = commands.add_parser("compare", parents=[common, lanes, scoring], help="one clip through the lanes")
     compare.add_argument("clip", metavar="CLIP", help="an audio file, or a video with sound")
     compare.add_argument("--reference", default="", metavar="TEXT", help="what was said, for the word error rate")
     compare.add_argument(
@@ -87,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(run=_compare)
 
-    benchmark = commands.add_parser("benchmark", parents=[common, lanes], help="a whole data set through the lanes")
+    benchmark = commands.add_parser(
+        "benchmark", parents=[common, lanes, scoring], help="a whole data set through the lanes"
+    )
     source = benchmark.add_mutually_exclusive_group(required=True)
     source.add_argument("--manifest", help='JSON lines of "clip_id", "audio" and "text"')
     source.add_argument("--dataset", metavar="ID", help="a data set of the hub, or its folder; needs datasets")
@@ -112,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--verbose", action="store_true", help="log what happens, and the cause of a failure")
     report.set_defaults(run=_report)
 
+    _add_rescore(commands, scoring)
+
     models = commands.add_parser("models", parents=[common], help="parameters and layers; needs no weights")
     models.set_defaults(run=_models)
 
@@ -125,6 +140,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_rescore(commands: Any, scoring: argparse.ArgumentParser) -> None:
+    rescore = commands.add_parser("rescore", parents=[scoring], help="score a file of rows again; needs no weights")
+    rescore.add_argument("runs", metavar="RUNS.jsonl", help="what benchmark wrote")
+    rescore.add_argument("--output", metavar="FILE", help="where the rows go (default: in the place of the old ones)")
+    rescore.add_argument("--json", action="store_true", help="print the totals as benchmark does, as the last line")
+    rescore.add_argument("--verbose", action="store_true", help="log what happens, and the cause of a failure")
+    rescore.set_defaults(run=_rescore)
+
+
 def _compare(options: argparse.Namespace) -> int:
     lab = _lab()
     with _progress() as progress:
@@ -136,6 +160,7 @@ def _compare(options: argparse.Namespace) -> int:
             repeats=options.repeats,
             long_form=options.long_form,
             timestamps=options.timestamps,
+            normalizer=options.normalizer,
             progress=progress,
         )
     _print_comparison(comparison)
@@ -163,6 +188,7 @@ def _benchmark(options: argparse.Namespace) -> int:
             retry_failed=options.retry_failed,
             limit=options.limit,
             seed=options.seed if options.shuffle else None,
+            normalizer=options.normalizer,
             share=share,
             progress=progress,
         )
@@ -247,6 +273,25 @@ def _write_report(report: Report, folder: str) -> None:
 
     for path in write_report(report, folder):
         print(path)
+
+
+def _rescore(options: argparse.Namespace) -> int:
+    from components.runs.benchmark import read_report
+    from components.runs.rescore import rescore
+
+    result = rescore(options.runs, options.normalizer, options.output)
+    print(f"{counted(result.rows, 'row')} scored with {result.normalizer}")
+    for lane_id, errors in result.after.items():
+        was = result.before.get(lane_id, WordErrors()).wer
+        rates = ["no reference words" if rate is None else f"{rate:.2%}" for rate in (errors.wer, was)]
+        print(f"{lane_id}: {rates[0]}, before {rates[1]}")
+    if result.refused:
+        print(f"warning: {counted(result.refused, 'row')} too long to be scored")
+    if options.json:
+        report = read_report(options.output or options.runs)
+        answer = {"pair": report.pair, "normalizer": result.normalizer, **report.summary.model_dump(mode="json")}
+        _print_json(answer | {"machine": report.machine.model_dump(mode="json")})
+    return 0
 
 
 def _models(options: argparse.Namespace) -> int:

@@ -11,6 +11,8 @@ from components.core.audio import load_audio
 from components.core.errors import CheckpointError, LaneError, WhisperSpaceError
 from components.core.files import read_manifest
 from components.core.fitting import check_fit
+from components.core.normalizers import DEFAULT
+from components.core.normalizers import normalizer as find_normalizer
 from components.core.settings import CUSTOM_PAIR
 from components.core.speech import find_speech
 from components.core.types import BASELINE_LANE, STUDENT_LANE, WINDOW_S, LaneFailure, LongForm, Models
@@ -132,6 +134,7 @@ class Lab:
         repeats: int = 1,
         long_form: LongForm = "sequential",
         timestamps: bool = True,
+        normalizer: str = DEFAULT,
         clip_id: str | None = None,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
@@ -144,6 +147,7 @@ class Lab:
             AudioError: the audio cannot be used.
             CheckpointError: the pair is not offered, or its two checkpoints do not fit each other.
             LaneError: a lane is not offered, or ``repeats`` or ``long_form`` is not one of the choices.
+            TextError: the reference is too long, or there is no such normaliser.
             BusyError: too many wait already, for the device or for downloads.
             Cancelled: ``cancelled()`` turned true, while waiting or within one token.
         """
@@ -163,6 +167,7 @@ class Lab:
             options=options,
             pair_id=pair or self.default_pair,
             reference=reference.strip() or None,
+            normalizer=normalizer,
             repeats=repeats,
             bounded=True,
             progress=progress,
@@ -213,6 +218,7 @@ class Lab:
         retry_failed: bool = False,
         limit: int | None = None,
         seed: int | None = None,
+        normalizer: str = DEFAULT,
         share: Share | None = None,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
@@ -225,6 +231,7 @@ class Lab:
             ManifestError: the data set cannot be read, or the output is there already or belongs to another run.
             CheckpointError: the pair is not offered.
             LaneError: a lane is not offered, or ``repeats`` is out of range.
+            TextError: there is no such normaliser.
             Cancelled: ``cancelled()`` turned true; the rows written so far are kept.
         """
         from components.runs.benchmark import as_source, steps
@@ -245,6 +252,7 @@ class Lab:
                 options=options,
                 pair_id=pair,
                 reference=item.text,
+                normalizer=normalizer,
                 repeats=repeats,
                 baseline_tokens=baseline_tokens,
                 cancelled=cancelled,
@@ -256,7 +264,7 @@ class Lab:
             compare_item,
             lanes=specs,
             pair_id=pair,
-            settings=self._shared_settings(specs, repeats),
+            settings=self._shared_settings(specs, repeats) | {"normalizer": find_normalizer(normalizer).version},
             resume=resume,
             retry_failed=retry_failed,
             limit=limit,

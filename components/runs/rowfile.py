@@ -114,7 +114,7 @@ class RowFile:
     def _open(self) -> FileIO:
         file = self.path.open("ab", buffering=0)
         try:
-            _lock(file, self.path.name)
+            lock_rows(file, self.path.name)
         except BaseException:
             file.close()
             raise
@@ -202,7 +202,7 @@ def is_torn_header(path: Path) -> bool:
     return bool(start) and b"\n" not in start and (start.startswith(FIRST_BYTES) or FIRST_BYTES.startswith(start))
 
 
-def _lock(file: FileIO, name: str) -> None:
+def lock_rows(file: FileIO, name: str) -> None:
     """Hold the file for this process, until it is closed or the process ends; not on Windows, which has no flock."""
     try:
         import fcntl

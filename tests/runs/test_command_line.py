@@ -36,7 +36,7 @@ def command(environ, monkeypatch, capsys):
     return command
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["benchmark", "--help"], ["models", "-h"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["benchmark", "--help"], ["rescore", "-h"]])
 def test_help_imports_nothing_heavy(arguments):
     code = (
         "import sys; from components.runs.__main__ import main\n"

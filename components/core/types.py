@@ -394,6 +394,7 @@ class SpeedLane(_Noun):
     attention: Name
     runtime: Name
     note: Text
+    batch_size: Count = 1
 
 
 class SpeedRun(_Noun):

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from components.core.catalog import lane_label
 from components.core.types import BASELINE_LANE
-from components.report.figures import styled
+from components.report.figures_old import styled
 from components.report.theme import INK, lane_colour
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from components.core.catalog import lane_label
 from components.core.types import BASELINE_LANE
-from components.report.figures import ENCODER_PATTERN, broken_label, styled
+from components.report.figures_old import ENCODER_PATTERN, broken_label, styled
 from components.report.theme import INK, lane_colour
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.catalog import LANES, PAIRS
@@ -21,11 +22,12 @@ from components.core.settings import Settings
 from components.core.types import WordErrors
 from components.core.wording import counted
 from components.engines.memory import keep_freed_memory
+from components.report import text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from components.core.types import Comparison, Report
+    from components.core.types import Report
     from components.runs.lab import Lab
     from components.runs.sources import Source
 
@@ -163,7 +165,7 @@ def _compare(options: argparse.Namespace) -> int:
             normalizer=options.normalizer,
             progress=progress,
         )
-    _print_comparison(comparison)
+    print(text.comparison(comparison))
     if options.json:
         _print_json(comparison.model_dump(mode="json"))
     return 0 if comparison.runs else FAILED
@@ -199,50 +201,13 @@ def _benchmark(options: argparse.Namespace) -> int:
     from components.runs.benchmark import read_report
 
     report = read_report(options.output)
-    summary = report.summary
-    print(f"{summary.clips} clips, pair {report.pair}, {report.machine.device_name}")
-    rows = [
-        (
-            lane_id,
-            totals.clips,
-            f"{totals.encoder_time_s:.2f}",
-            f"{totals.decoder_time_s:.2f}",
-            f"{totals.generation_time_s:.2f}",
-            _or_dash(totals.rtfx, ".1f"),
-            totals.generated_tokens,
-            _or_dash(totals.word_errors.wer, ".2%"),
-            _or_dash(summary.speed_up.get(lane_id), ".2f", "x"),
-            _interval(summary.speed_up_interval.get(lane_id)),
-            _or_dash(summary.qoi.get(lane_id), ".0%"),
-            summary.failures.get(lane_id, 0),
-        )
-        for lane_id, totals in summary.lanes.items()
-    ]
-    _print_table(
-        (
-            "lane",
-            "clips",
-            "encoder s",
-            "decoder s",
-            "generation s",
-            "RTFx",
-            "tokens",
-            "WER",
-            "speed-up",
-            "95 %",
-            "QoI",
-            "failures",
-        ),
-        rows,
-    )
-    for warning in summary.warnings:
-        print(f"warning: {warning}")
+    print(text.benchmark(report))
     if options.report:
         _write_report(report, options.report)
     if options.json:
-        answer = {"pair": report.pair, **summary.model_dump(mode="json")}
+        answer = {"pair": report.pair, **report.summary.model_dump(mode="json")}
         _print_json(answer | {"machine": report.machine.model_dump(mode="json")})
-    return 0 if summary.lanes else FAILED
+    return 0 if report.summary.lanes else FAILED
 
 
 def _source(options: argparse.Namespace, settings: Settings) -> Source | str:
@@ -297,25 +262,7 @@ def _rescore(options: argparse.Namespace) -> int:
 def _models(options: argparse.Namespace) -> int:
     lab = _lab()
     models = lab.models(options.pair)
-    rows = [
-        (
-            model.lane_id,
-            model.checkpoint,
-            f"{model.num_parameters:,}",
-            f"{model.encoder_parameters:,}",
-            f"{model.decoder_parameters:,}",
-            model.encoder_layers,
-            model.decoder_layers,
-        )
-        for model in models.lanes
-    ]
-    print(f"pair {models.pair}")
-    _print_table(("lane", "checkpoint", "parameters", "encoder", "decoder", "encoder layers", "decoder layers"), rows)
-    if models.parameter_ratio is not None and models.decoder_parameter_ratio is not None:
-        print(
-            f"The student has {models.parameter_ratio:.6%} of the teacher's parameters, "
-            f"and {models.decoder_parameter_ratio:.6%} of its decoder's."
-        )
+    print(text.models(models))
     if options.json:
         _print_json(models.model_dump(mode="json"))
     return 0
@@ -330,32 +277,12 @@ def _speed(options: argparse.Namespace) -> int:
     pair = options.pair or settings.resolve_pair(devices.detect().hardware)
     with _progress() as progress:
         result = speed(pair, settings, lanes=options.lanes, limit=options.limit, progress=progress)
-    machine = result.machine
-    print(f"pair {pair}, {result.clips} clips of the notebook, {machine.device} ({machine.device_name})")
-    print(f"memory bandwidth {result.bandwidth_bytes_per_s / 1e9:.1f} GB/s")
-    header = ("lane", "encoder s", "decoder s", "total s", "ms/token", "ratio", "of the bandwidth", "memory GB", "how")
-    rows = [
-        (
-            lane.lane_id,
-            f"{lane.encoder_time_s:.2f}",
-            f"{lane.decoder_time_s:.2f}",
-            f"{lane.generation_time_s:.2f}",
-            f"{lane.ms_per_token:.2f}",
-            _or_dash(lane.ratio, ".2f", "x"),
-            f"{lane.bandwidth_fraction:.0%}",
-            _or_dash(lane.peak_memory_bytes and lane.peak_memory_bytes / 1e9, ".2f"),
-            f"{lane.dtype}, {lane.attention}, {lane.runtime}",
-        )
-        for lane in result.lanes
-    ]
-    _print_table(header, rows)
-    for failure in result.failures:
-        print(f"{failure.lane_id} failed: {failure.message}")
+    print(text.speed([result]))
     if options.page:
-        from components.report.speed_page import write_speed_page
+        from components.report.pages import speed_page
 
         try:
-            write_speed_page(result, options.page)
+            Path(options.page).write_text(speed_page([result]), encoding="utf-8")
         except OSError as error:
             raise ManifestError(f"{options.page} cannot be written: {error.strerror}.") from error
     if options.json:
@@ -388,52 +315,6 @@ def _progress() -> Iterator[Callable[[float, str], None]]:
             bar.set_description_str(what)
 
         yield show
-
-
-def _print_comparison(comparison: Comparison) -> None:
-    machine = comparison.machine
-    print(
-        f"{comparison.clip_id}, {comparison.audio_length_s:.1f} s, pair {comparison.pair}, "
-        f"{machine.device} ({machine.device_name})"
-    )
-    rows = []
-    for run in comparison.runs:
-        timing, errors = run.timing, run.word_errors
-        rows.append(
-            (
-                run.lane_id,
-                _or_dash(timing.encoder_time_s if timing else None, ".3f"),
-                _or_dash(timing.decoder_time_s if timing else None, ".3f"),
-                _or_dash(timing.generation_time_s if timing else None, ".3f"),
-                _or_dash(run.rtfx, ".1f"),
-                run.generated_tokens,
-                _or_dash(errors.wer if errors else None, ".2%"),
-                _or_dash(comparison.speed_up.get(run.lane_id), ".2f", "x"),
-                f"{run.dtype}, {run.attention}, {run.runtime}",
-            )
-        )
-    _print_table(("lane", "encoder s", "decoder s", "generation s", "RTFx", "tokens", "WER", "speed-up", "how"), rows)
-    for run in comparison.runs:
-        print(f"\n{run.lane_id}: {run.text}")
-        for warning in run.warnings:
-            print(f"  warning: {warning}")
-    for failure in comparison.failures:
-        print(f"\n{failure.lane_id} failed: {failure.message}")
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    lines = [tuple(map(str, row)) for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _interval(low_high: Sequence[float] | None) -> str:
-    return "-" if low_high is None else f"{low_high[0]:.2f} to {low_high[1]:.2f}"
-
-
-def _or_dash(value: float | None, form: str, unit: str = "") -> str:
-    return "-" if value is None else f"{value:{form}}{unit}"
 
 
 def _print_json(value: Mapping[str, Any]) -> None:

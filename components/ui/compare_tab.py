@@ -256,7 +256,7 @@ class CompareTab:
 
     def _show(self, comparison: Comparison, visit: list, script: tuple[str, str, dict[str, Any]]) -> dict[Any, Any]:
         """What one comparison changes on the page; ``script`` is what repeats it: address, file, settings."""
-        from components.report import figures
+        from components.report import figures_old as figures
 
         visit = [*visit, comparison][-MAX_SAMPLES:]
         rows = visit_rows(visit, comparison.pair)

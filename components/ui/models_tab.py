@@ -56,7 +56,7 @@ class ModelsTab:
 
     def refresh(self, visit: list, pair: str, tokens: int) -> tuple[Any, ...]:
         """Table, figures and shares for a pair, from its configuration and this visit's runs."""
-        from components.report import figures
+        from components.report import figures_old as figures
 
         try:
             with plain_words():
@@ -71,7 +71,7 @@ class ModelsTab:
         )
 
     def _passes(self, tokens: int, pair: str) -> Any:
-        from components.report import figures
+        from components.report import figures_old as figures
 
         return figures.decoder_passes_figure(tokens, self._infos(pair))
 

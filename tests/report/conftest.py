@@ -1,80 +1,42 @@
-"""Rows as a visit makes them."""
-
 from __future__ import annotations
 
 import pytest
 
-from components.core.types import LaneRun, ModelInfo, Timing
+from components.core.types import Comparison, LaneFailure, ModelInfo, Models, Report
+from tests.report.nouns import make_clip, make_comparison, make_report, make_run
 
 
-def timing(encoder_s: float, decoder_s: float) -> Timing:
-    generation_s = encoder_s + decoder_s
-    return Timing(
-        feature_time_s=0.01,
-        encoder_time_s=encoder_s,
-        decoder_time_s=decoder_s,
-        generation_time_s=generation_s,
-        end_to_end_time_s=generation_s + 0.02,
+@pytest.fixture
+def compared() -> Comparison:
+    """Whisper took 0.9 s and its student 0.3 s, in three rounds; one word of four is another."""
+    return make_comparison(
+        make_run("whisper", (0.1, 0.8), (0.1, 0.7), (0.1, 0.9), text="one two three four"),
+        make_run("distil", (0.1, 0.2), (0.1, 0.2), (0.1, 0.2), text="one two tree four"),
     )
 
 
-def run(clip_id: str, lane_id: str, encoder_s: float | None, decoder_s: float = 0.0, **changes) -> LaneRun:
-    """A row; nothing timed where ``encoder_s`` is None."""
-    timed = None if encoder_s is None else timing(encoder_s, decoder_s)
-    fields = {
-        "clip_id": clip_id,
-        "lane_id": lane_id,
-        "checkpoint": f"openai/{lane_id}",
-        "text": "some words",
-        "audio_length_s": 5.0,
-        **(dict(timed) if timed else {}),
-        "repeats": (timed,) if timed else (),
-        "generated_tokens": 12,
-        "dtype": "float32",
-        "attention": "sdpa",
-        "runtime": "eager",
-    }
-    return LaneRun(**(fields | changes))
-
-
 @pytest.fixture
-def make_run():
-    return run
-
-
-@pytest.fixture
-def rows() -> list[LaneRun]:
-    """Three samples: speed-ups 4, 2 and, where the student was not timed, none."""
-    return [
-        run("a", "whisper", 0.1, 0.7),
-        run("a", "distil", 0.1, 0.1),
-        run("b", "whisper", 0.1, 0.3),
-        run("b", "distil", 0.1, 0.1),
-        run("c", "whisper", 0.1, 0.5),
-        run("c", "distil", None),
+def report() -> Report:
+    """Three samples: speed-ups 4, 2 and, where the student was not timed, none; one lane failed on a fourth."""
+    clips = [
+        make_clip("a", "whisper", 0.1, 0.7),
+        make_clip("a", "distil", 0.1, 0.1),
+        make_clip("b", "whisper", 0.1, 0.3),
+        make_clip("b", "distil", 0.1, 0.1),
+        make_clip("c", "whisper", 0.1, 0.5),
+        make_clip("c", "distil", None),
     ]
+    return make_report(clips, failures=(LaneFailure(clip_id="d", lane_id="distil", message="It failed."),))
 
 
 @pytest.fixture
-def infos() -> list[ModelInfo]:
+def models() -> Models:
     """Whisper large-v2 and its student, as the configurations count them."""
-    return [
-        ModelInfo(
-            lane_id="whisper",
-            checkpoint="openai/whisper-large-v2",
-            num_parameters=1543304960,
-            encoder_parameters=636784640,
-            decoder_parameters=906520320,
-            encoder_layers=32,
-            decoder_layers=32,
-        ),
-        ModelInfo(
-            lane_id="distil",
-            checkpoint="distil-whisper/distil-large-v2",
-            num_parameters=756220160,
-            encoder_parameters=636784640,
-            decoder_parameters=119435520,
-            encoder_layers=32,
-            decoder_layers=2,
-        ),
-    ]
+    counts = ((1543304960, 636784640, 906520320, 32, 32), (756220160, 636784640, 119435520, 32, 2))
+    names = ("num_parameters", "encoder_parameters", "decoder_parameters", "encoder_layers", "decoder_layers")
+    ids = (("whisper", "openai/whisper-large-v2"), ("distil", "distil-whisper/distil-large-v2"))
+    lanes = (
+        ModelInfo(lane_id=lane, checkpoint=checkpoint, **dict(zip(names, each, strict=True)))
+        for (lane, checkpoint), each in zip(ids, counts, strict=True)
+    )
+    return Models(pair="large-v2", lanes=tuple(lanes))

@@ -1,0 +1,149 @@
+"""Results as plain text: tables for a terminal, and Markdown to paste into a message."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from components.core.catalog import lane_label
+from components.core.wording import counted
+from components.report import columns
+from components.report.headline import headline, published, report_headline
+from components.report.machines import machine_line, models_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from components.core.types import Comparison, Models, Report, SpeedRun
+    from components.report.columns import Table
+
+PLAIN = str.maketrans({"×": "x", columns.NONE: "-"})
+"""A terminal need not have more than ASCII."""
+
+
+def terminal_table(table: Table) -> str:
+    """Columns side by side, two spaces between."""
+    lines = [[_flat(cell) for cell in row] for row in (table.head, *table.rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _flat(cell: columns.Cell) -> str:
+    """A cell on one line; lanes by the id that the command line takes."""
+    text = cell.lane_id or cell.text
+    detail = f" ({cell.detail})" if cell.detail and not cell.lane_id else ""
+    return " ".join(f"{text}{detail}".translate(PLAIN).split())
+
+
+def comparison(comparison: Comparison) -> str:
+    """A comparison for the terminal: the figure, a table, then what each lane wrote."""
+    lines = [
+        f"{comparison.clip_id}, {columns.length(comparison.audio_length_s)}: {models_line(comparison)}",
+        f"Measured on {machine_line(comparison.machine)}",
+        *comparison.notes,
+        headline(comparison).sentence.translate(PLAIN),
+        "",
+        terminal_table(columns.comparison_table(comparison)) if comparison.runs else "",
+    ]
+    for run in comparison.runs:
+        lines += ["", f"{run.lane_id}: {run.text.strip()}", *(f"  warning: {text}" for text in run.warnings)]
+    lines += [f"\n{failure.lane_id} failed: {failure.message}" for failure in comparison.failures]
+    return "\n".join(lines)
+
+
+def benchmark(report: Report) -> str:
+    """A benchmark for the terminal."""
+    summary = report.summary
+    lines = [
+        f"{counted(summary.clips, 'clip')} of {report.data or report.pair}, pair {report.pair}",
+        f"Measured on {machine_line(report.machine)}",
+        report_headline(report).sentence.translate(PLAIN),
+        "",
+        terminal_table(columns.totals_table(report).turned()) if summary.lanes else "",
+    ]
+    return "\n".join([*lines, *(f"warning: {text}" for text in summary.warnings)])
+
+
+def models(models: Models) -> str:
+    """Parameters and layers for the terminal."""
+    lines = [f"pair {models.pair}"]
+    if models.lanes:
+        lines.append(terminal_table(columns.models_table(models).turned()))
+    lines += [f"{info.lane_id}: {info.checkpoint}" for info in models.lanes]
+    if models.parameter_ratio is not None and models.decoder_parameter_ratio is not None:
+        lines.append(
+            f"The student has {models.parameter_ratio:.6%} of the teacher's parameters, "
+            f"and {models.decoder_parameter_ratio:.6%} of its decoder's."
+        )
+    return "\n".join(lines)
+
+
+def speed(runs: Sequence[SpeedRun]) -> str:
+    """Speed runs for the terminal."""
+    lines = [speed_line(run) for run in runs]
+    lines.append(terminal_table(columns.speed_table(runs)))
+    lines += [f"{failure.lane_id} failed: {failure.message}" for run in runs for failure in run.failures]
+    return "\n".join(lines)
+
+
+def speed_line(run: SpeedRun) -> str:
+    """What a speed run is: ``small.en, 73 clips, NVIDIA L4, memory bandwidth 270 GB/s``."""
+    bandwidth = run.bandwidth_bytes_per_s / 1e9
+    return (
+        f"{run.pair}, {counted(run.clips, 'clip')}, {machine_line(run.machine)}, memory bandwidth {bandwidth:,.0f} GB/s"
+    )
+
+
+def markdown_table(table: Table) -> str:
+    """A table of GitHub's Markdown; whatever could be markup there is escaped."""
+    rows = [
+        [escaped(cell.text) + (f" ({escaped(cell.detail)})" if cell.detail else "") for cell in row]
+        for row in (table.head, *table.rows)
+    ]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], f"|{'---|' * len(rows[0])}", *lines[1:]])
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|#~!&])", r"\\\1", " ".join(text.split()))
+
+
+def comparison_markdown(comparison: Comparison, url: str = "") -> str:
+    """A result to paste: clip, models, figure, what each lane wrote, machine, and the address of the page."""
+    clip = f"{escaped(comparison.clip_id)} ({columns.length(comparison.audio_length_s)})"
+    lines = [
+        f"**{escaped(models_line(comparison))}** on {clip}",
+        "",
+        escaped(headline(comparison).sentence),
+        "",
+        markdown_table(columns.comparison_table(comparison)) if comparison.runs else "",
+        "",
+        *(f"- {escaped(lane_label(run.lane_id))}: {escaped(run.text)}" for run in comparison.runs),
+        *(
+            f"- {escaped(lane_label(each.lane_id))} did not run: {escaped(each.message)}"
+            for each in comparison.failures
+        ),
+        "",
+        escaped(f"Measured on {machine_line(comparison.machine)}. {published(comparison.pair)}"),
+    ]
+    return "\n".join([*lines, *([f"\n<{url}>"] if url else [])])
+
+
+def report_markdown(report: Report) -> str:
+    """A benchmark to paste."""
+    title = (
+        f"**{escaped(report.data or report.pair)}**, {counted(report.summary.clips, 'clip')}, {escaped(report.pair)}"
+    )
+    where = escaped(f"Measured on {machine_line(report.machine)}.")
+    table = markdown_table(columns.totals_table(report).turned())
+    return "\n\n".join([title, escaped(report_headline(report).sentence), table, where])
+
+
+def speed_markdown(runs: Sequence[SpeedRun]) -> str:
+    """Speed runs to paste: one table of them all."""
+    return "\n".join(
+        [*(f"- {escaped(speed_line(run))}" for run in runs), "", markdown_table(columns.speed_table(runs))]
+    )

@@ -35,6 +35,8 @@ ROWS_FORMAT: Final = "whisper-vs-distil-whisper/1"
 
 REPORT_FORMAT: Final = "whisper-vs-distil-whisper/report/1"
 
+SPEED_FORMAT: Final = "whisper-vs-distil-whisper/speed/1"
+
 BUSY_RATIO = 1.2
 """Encoder times of one teacher-student pair further apart than this mean that the machine was busy: the encoders are
 alike."""
@@ -407,6 +409,7 @@ class SpeedRun(_Noun):
     bandwidth_bytes_per_s: Ratio
     notebook: dict[Name, Seconds]
     machine: Machine
+    format: Literal["whisper-vs-distil-whisper/speed/1"] = SPEED_FORMAT
 
 
 class RowsHeader(_Noun):

@@ -163,7 +163,7 @@ def machine(processes: int = 1) -> Machine:
     return Machine(
         device=device.kind,
         device_name=device.name,
-        platform=platform.platform(),
+        platform=f"{platform.system()} {platform.machine()}",  # no kernel build: it says nothing and names a machine
         python=platform.python_version(),
         libraries=dict(_installed_versions()),
         threads=torch.get_num_threads(),

@@ -30,6 +30,9 @@ MAX_SPEED_BYTES = 1_000_000
 SAVED_SPEED = ROOT / "tests" / "benchmarks" / "results"
 """Where the project's own measurements lie; those that are a speed run are drawn on the page."""
 
+SPEED_SCHEMA = SAVED_SPEED / "schema" / "speed.json"
+"""JSON schema of a speed run, for other programs."""
+
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 """A cell of a CSV that starts with one of these is run by spreadsheets."""
 

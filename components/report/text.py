@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
 from components.core.catalog import lane_label
+from components.core.types import BASELINE_LANE
 from components.core.wording import counted
 from components.report import columns
 from components.report.headline import headline, published, report_headline
@@ -147,3 +149,36 @@ def speed_markdown(runs: Sequence[SpeedRun]) -> str:
     return "\n".join(
         [*(f"- {escaped(speed_line(run))}" for run in runs), "", markdown_table(columns.speed_table(runs))]
     )
+
+
+def speed_share(run: SpeedRun) -> str:
+    """A speed run to post: a link, its table, and, folded, the JSON that the Models tab opens."""
+    name = file_name(run)
+    ratios = [
+        f"{lane_label(lane.lane_id)} {columns.times(lane.ratio)}"
+        for lane in run.lanes
+        if lane.ratio is not None and lane.lane_id != BASELINE_LANE
+    ]
+    figure = f": {', '.join(ratios)} as fast as {lane_label(BASELINE_LANE)}" if ratios else ""
+    data = json.dumps(run.model_dump(mode="json")).replace("`", "\\u0060")
+    return "\n".join(
+        [
+            f"[{escaped(f'{run.pair} on {columns.machine_name(run)}{figure}')}](tests/benchmarks/results/{name})",
+            "",
+            markdown_table(columns.speed_table([run])),
+            "",
+            f"<details><summary>The run as JSON, {name}</summary>",
+            "",
+            f"```json\n{data}\n```",
+            "</details>",
+        ]
+    )
+
+
+def file_name(run: SpeedRun) -> str:
+    """What a shared run is called among the saved ones: ``speed_large-v2_compiled_nvidia-h100-80gb-hbm3.json``."""
+    runtime = run.lanes[0].runtime if run.lanes else ""
+    sizes = {lane.batch_size for lane in run.lanes} - {1}
+    parts = [run.pair, runtime, *(f"batch{size}" for size in sorted(sizes)), columns.machine_name(run)]
+    plain = [re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.") for part in parts if part]
+    return f"{'_'.join(['speed', *plain])}.json"

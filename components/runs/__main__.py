@@ -138,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     speed.add_argument("--lanes", type=_names, metavar="A,B", help=f"from {', '.join(LANES)}; all unless given")
     speed.add_argument("--limit", type=int, metavar="N", help="replay the first N of the notebook's 73 clips")
     speed.add_argument("--page", metavar="FILE.html", help="write the charts there")
+    speed.add_argument("--share", action="store_true", help="print the run as Markdown, to post beside others'")
     speed.set_defaults(run=_speed)
     return parser
 
@@ -285,6 +286,8 @@ def _speed(options: argparse.Namespace) -> int:
             Path(options.page).write_text(speed_page([result]), encoding="utf-8")
         except OSError as error:
             raise ManifestError(f"{options.page} cannot be written: {error.strerror}.") from error
+    if options.share:
+        print(f"\n{text.speed_share(result)}")
     if options.json:
         _print_json(result.model_dump(mode="json"))
     return 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from components.core.types import LaneFailure
 from components.report import columns, text
-from tests.report.nouns import make_comparison, make_report, make_run, make_speed
+from components.report.files import read_speed
+from tests.report.nouns import MACHINE, make_comparison, make_report, make_run, make_speed
 
 MARKUP = "<img src=x> [a](javascript:1) | **b** `c`\nnext # d"
 
@@ -78,3 +79,12 @@ def test_every_report_can_be_pasted(report):
     assert text.report_markdown(report).count("\n| ") > 10
     assert text.report_markdown(make_report([]))
     assert text.speed_markdown([make_speed(), make_speed(pair="small.en")]).count("\n| ") == 5
+
+
+def test_a_shared_run_can_be_opened_again(tmp_path):
+    run = make_speed(pair="```[x](y)", machine=MACHINE.model_copy(update={"device_name": MARKUP}))
+    said = text.speed_share(run)
+    assert "<img" not in said.split("```json")[0].replace("\\<", "")
+    block = said.split("```json")[1].split("```")[0]
+    assert read_speed(block.strip()) == run
+    assert text.file_name(make_speed()) == "speed_large-v2_compiled_amd-epyc-2-threads.json"

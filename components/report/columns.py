@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from components.core.catalog import checkpoint_name, lane_label
 from components.core.types import BASELINE_LANE
+from components.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         LaneFailure,
         LaneRun,
         LaneTotals,
+        Machine,
         ModelInfo,
         Models,
         Report,
@@ -144,6 +146,21 @@ def model_name(checkpoint: str) -> str:
     """A checkpoint as one speaks of it: ``Whisper base`` for ``openai/whisper-base``, ``distil-base`` for a folder."""
     name = checkpoint_name(checkpoint).rstrip("/").rsplit("/", 1)[-1].split("@", 1)[0]
     return name.replace("whisper-", "Whisper ", 1) if name.startswith("whisper-") else name
+
+
+def models_line(comparison: Comparison) -> str:
+    """``Whisper base vs distil-base``, each checkpoint once; the pair where nothing ran."""
+    return " vs ".join(dict.fromkeys(model_name(run.checkpoint) for run in comparison.runs)) or comparison.pair
+
+
+def machine_line(machine: Machine) -> str:
+    """``AMD EPYC, 2 threads``; threads count on a CPU only."""
+    parts = [machine.device_name]
+    if machine.device == "cpu":
+        parts.append(counted(machine.threads, "thread"))
+    if machine.processes > 1:
+        parts.append(counted(machine.processes, "process", "processes"))
+    return ", ".join(parts)
 
 
 # One clip through some lanes.
@@ -322,18 +339,12 @@ class SpeedRow(NamedTuple):
     lane: SpeedLane
 
 
-def machine_name(run: SpeedRun) -> str:
-    """``NVIDIA H100 80GB HBM3``, ``AMD EPYC, 2 threads``."""
-    machine = run.machine
-    return machine.device_name if machine.device == "cuda" else f"{machine.device_name}, {machine.threads} threads"
-
-
 def run_name(run: SpeedRun) -> str:
     """``large-v2, 73 clips, NVIDIA H100 80GB HBM3, compiled``: what tells one run from another."""
     sizes = sorted({lane.batch_size for lane in run.lanes})
     batch = f", batch {sizes[0]}" if sizes[-1:] > [1] else ""
     runtime = run.lanes[0].runtime if run.lanes else ""
-    return f"{run.pair}, {run.clips} clips, {machine_name(run)}, {runtime}{batch}"
+    return f"{run.pair}, {run.clips} clips, {machine_line(run.machine)}, {runtime}{batch}"
 
 
 def speed_columns(runs: Sequence[SpeedRun]) -> list[Column[SpeedRow]]:
@@ -345,7 +356,7 @@ def speed_columns(runs: Sequence[SpeedRun]) -> list[Column[SpeedRow]]:
             lambda row: Cell(lane_label(row.lane.lane_id), row.run.pair, row.lane.lane_id),
             lambda cell: cell,
         ),
-        Column("machine", "Machine", lambda row: machine_name(row.run)),
+        Column("machine", "Machine", lambda row: machine_line(row.run.machine)),
         Column("batch_size", "Batch", lambda row: row.lane.batch_size, whole),
         Column("encoder_time_s", "Encoder", lambda row: row.lane.encoder_time_s, seconds),
         Column("decoder_time_s", "Decoder", lambda row: row.lane.decoder_time_s, seconds),
@@ -359,7 +370,7 @@ def speed_columns(runs: Sequence[SpeedRun]) -> list[Column[SpeedRow]]:
         Column("how", "Ran with", _ran_with),
     ]
     rows = speed_rows(runs)
-    one_machine = len({machine_name(run) for run in runs}) < 2
+    one_machine = len({machine_line(run.machine) for run in runs}) < 2
     one_batch = {row.lane.batch_size for row in rows} <= {1}
     left_out = {"machine"} if one_machine else set()
     left_out |= {"batch_size"} if one_batch else set()

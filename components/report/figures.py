@@ -20,7 +20,7 @@ from components.report.columns import (
     MIN_CLIPS_FOR_SLOPE,
     between,
     lanes_of,
-    machine_name,
+    machine_line,
     run_name,
     samples,
     speed_rows,
@@ -543,7 +543,7 @@ def speed_batches(runs: Sequence[SpeedRun]) -> go.Figure | None:
     rows = [row for row in speed_rows(runs) if row.lane.ratio and row.lane.lane_id != BASELINE_LANE]
     alike: dict[tuple[str, ...], list[SpeedRow]] = {}
     for row in sorted(rows, key=lambda row: row.lane.batch_size):
-        key = (row.lane.lane_id, row.run.pair, machine_name(row.run), row.lane.dtype, row.lane.runtime)
+        key = (row.lane.lane_id, row.run.pair, machine_line(row.run.machine), row.lane.dtype, row.lane.runtime)
         alike.setdefault(key, []).append(row)
     joined = [each for each in alike.values() if each[0].lane.batch_size < each[-1].lane.batch_size]
     if not joined:
@@ -595,7 +595,7 @@ def _by_lane(
 
 
 def _hover(row: SpeedRow) -> list[str]:
-    where = f"{row.run.pair}, {machine_name(row.run)}, {row.lane.dtype}, {row.lane.runtime}"
+    where = f"{row.run.pair}, {machine_line(row.run.machine)}, {row.lane.dtype}, {row.lane.runtime}"
     return [escape(where), _label(row.lane.lane_id)]
 
 

@@ -13,7 +13,6 @@ from components.core.catalog import checkpoint_name, lane_label
 from components.core.wording import counted
 from components.report import cards, columns
 from components.report.headline import headline, published, report_headline
-from components.report.machines import machine_line, models_line
 from components.report.race import race
 from components.report.subtitles import clock, to_srt, to_vtt
 from components.report.theme import lane_colour
@@ -44,11 +43,11 @@ def comparison(comparison: Comparison, *, states: Mapping[str, State] | None = N
         "comparison.html",
         comparison=comparison,
         headline=headline(comparison, running=bool(states)),
-        models=models_line(comparison),
+        models=columns.models_line(comparison),
         race=race(comparison),
         cards=[cards.lane_card(comparison, lane_id) for lane_id in done]
         + [cards.pending_card(lane_id, state) for lane_id, state in (states or {}).items()],
-        where=machine_line(comparison.machine),
+        where=columns.machine_line(comparison.machine),
         published=published(comparison.pair),
         note=note,
         rtfx_note=RTFX_NOTE,
@@ -119,7 +118,7 @@ def benchmark_summary(report: Report, note: str = "") -> str:
         headline=report_headline(report),
         clips=counted(report.summary.clips, "clip"),
         speed_ups=speed_ups if len(speed_ups) > 1 else [],
-        where=machine_line(report.machine),
+        where=columns.machine_line(report.machine),
         published=published(report.pair),
         note=note,
     )

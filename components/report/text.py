@@ -11,7 +11,6 @@ from components.core.types import BASELINE_LANE
 from components.core.wording import counted
 from components.report import columns
 from components.report.headline import headline, published, report_headline
-from components.report.machines import machine_line, models_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +41,8 @@ def _flat(cell: columns.Cell) -> str:
 def comparison(comparison: Comparison) -> str:
     """A comparison for the terminal: the figure, a table, then what each lane wrote."""
     lines = [
-        f"{comparison.clip_id}, {columns.length(comparison.audio_length_s)}: {models_line(comparison)}",
-        f"Measured on {machine_line(comparison.machine)}",
+        f"{comparison.clip_id}, {columns.length(comparison.audio_length_s)}: {columns.models_line(comparison)}",
+        f"Measured on {columns.machine_line(comparison.machine)}",
         *comparison.notes,
         headline(comparison).sentence.translate(PLAIN),
         "",
@@ -60,7 +59,7 @@ def benchmark(report: Report) -> str:
     summary = report.summary
     lines = [
         f"{counted(summary.clips, 'clip')} of {report.data or report.pair}, pair {report.pair}",
-        f"Measured on {machine_line(report.machine)}",
+        f"Measured on {columns.machine_line(report.machine)}",
         report_headline(report).sentence.translate(PLAIN),
         "",
         terminal_table(columns.totals_table(report).turned()) if summary.lanes else "",
@@ -92,10 +91,8 @@ def speed(runs: Sequence[SpeedRun]) -> str:
 
 def speed_line(run: SpeedRun) -> str:
     """What a speed run is: ``small.en, 73 clips, NVIDIA L4, memory bandwidth 270 GB/s``."""
-    bandwidth = run.bandwidth_bytes_per_s / 1e9
-    return (
-        f"{run.pair}, {counted(run.clips, 'clip')}, {machine_line(run.machine)}, memory bandwidth {bandwidth:,.0f} GB/s"
-    )
+    what = f"{run.pair}, {counted(run.clips, 'clip')}, {columns.machine_line(run.machine)}"
+    return f"{what}, memory bandwidth {run.bandwidth_bytes_per_s / 1e9:,.0f} GB/s"
 
 
 def markdown_table(table: Table) -> str:
@@ -117,7 +114,7 @@ def comparison_markdown(comparison: Comparison, url: str = "") -> str:
     """A result to paste: clip, models, figure, what each lane wrote, machine, and the address of the page."""
     clip = f"{escaped(comparison.clip_id)} ({columns.length(comparison.audio_length_s)})"
     lines = [
-        f"**{escaped(models_line(comparison))}** on {clip}",
+        f"**{escaped(columns.models_line(comparison))}** on {clip}",
         "",
         escaped(headline(comparison).sentence),
         "",
@@ -129,7 +126,7 @@ def comparison_markdown(comparison: Comparison, url: str = "") -> str:
             for each in comparison.failures
         ),
         "",
-        escaped(f"Measured on {machine_line(comparison.machine)}. {published(comparison.pair)}"),
+        escaped(f"Measured on {columns.machine_line(comparison.machine)}. {published(comparison.pair)}"),
     ]
     return "\n".join([*lines, *([f"\n<{url}>"] if url else [])])
 
@@ -139,7 +136,7 @@ def report_markdown(report: Report) -> str:
     title = (
         f"**{escaped(report.data or report.pair)}**, {counted(report.summary.clips, 'clip')}, {escaped(report.pair)}"
     )
-    where = escaped(f"Measured on {machine_line(report.machine)}.")
+    where = escaped(f"Measured on {columns.machine_line(report.machine)}.")
     table = markdown_table(columns.totals_table(report).turned())
     return "\n\n".join([title, escaped(report_headline(report).sentence), table, where])
 
@@ -160,10 +157,11 @@ def speed_share(run: SpeedRun) -> str:
         if lane.ratio is not None and lane.lane_id != BASELINE_LANE
     ]
     figure = f": {', '.join(ratios)} as fast as {lane_label(BASELINE_LANE)}" if ratios else ""
+    title = f"{run.pair} on {columns.machine_line(run.machine)}{figure}"
     data = json.dumps(run.model_dump(mode="json")).replace("`", "\\u0060")
     return "\n".join(
         [
-            f"[{escaped(f'{run.pair} on {columns.machine_name(run)}{figure}')}](tests/benchmarks/results/{name})",
+            f"[{escaped(title)}](tests/benchmarks/results/{name})",
             "",
             markdown_table(columns.speed_table([run])),
             "",
@@ -179,6 +177,6 @@ def file_name(run: SpeedRun) -> str:
     """What a shared run is called among the saved ones: ``speed_large-v2_compiled_nvidia-h100-80gb-hbm3.json``."""
     runtime = run.lanes[0].runtime if run.lanes else ""
     sizes = {lane.batch_size for lane in run.lanes} - {1}
-    parts = [run.pair, runtime, *(f"batch{size}" for size in sorted(sizes)), columns.machine_name(run)]
+    parts = [run.pair, runtime, *(f"batch{size}" for size in sorted(sizes)), columns.machine_line(run.machine)]
     plain = [re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.") for part in parts if part]
     return f"{'_'.join(['speed', *plain])}.json"

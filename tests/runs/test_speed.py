@@ -167,7 +167,7 @@ def test_the_command_line(environ, monkeypatch, capsys, tmp_path):
     assert [lane["runtime"] for lane in result["lanes"]] == ["loop", "loop"]
     assert "CUDA graphs need a CUDA device" in result["lanes"][0]["note"]
     assert "Clip 1 of 1" in captured.err
-    assert "ms/token" in captured.out
+    assert "Time per token" in captured.out
     text = page.read_text()
     assert "Plotly.newPlot" in text
     assert "Time (seconds), encoder hatched" in text

@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from components.core.caller import NOBODY, Caller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from components.core.types import AudioClip, LongForm, ModelInfo, Transcript
+
+Part = Literal["end_to_end", "features", "encoder", "generation"]
+"""What a request's time is divided into. The encoder lies inside the generation; everything in ``end_to_end``."""
 
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """The same for every lane of a comparison: greedy, no temperature fallback, no conditioning on previous text."""
+    """The same for every lane of a comparison: greedy, no temperature fallback, no conditioning on previous text.
+
+    ``language``: a code such as ``"en"``; ``None`` to have the engine detect it, outside the clock. ``draft``: token
+    ids that the first window may begin with (those of an earlier pass over the same audio, say). An engine may check
+    them all in one pass of its decoder; what it writes is the same with and without.
+    """
 
     language: str | None = "en"
     timestamps: bool = True
     long_form: LongForm = "sequential"
     max_new_tokens: int | None = None
+    draft: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of audio that was decoded: its place in the clip in seconds, and its tokens, the end token included.
+
+    ``ended``: false where it ran into the token limit without its end token. ``looped``: its text repeats itself.
+    """
+
+    start_s: float
+    end_s: float
+    tokens: tuple[int, ...]
+    ended: bool = True
+    looped: bool = False
 
 
 @dataclass(frozen=True)
 class EngineOutput:
-    """What ``generate`` gives back. ``generated_tokens`` counts end-of-text, not the prompt."""
+    """What an engine wrote. ``generated_tokens`` counts end tokens, not the prompt."""
 
     transcript: Transcript
     generated_tokens: int
@@ -31,16 +57,21 @@ class EngineOutput:
     """False where a window ran into the token limit without its end token."""
     acceptance_rate: float | None = None
     tokens_per_pass: float | None = None
+    windows: tuple[Window, ...] = ()
+    token_times_s: tuple[float, ...] | None = field(default=None, compare=False)
+    """Seconds of generation after which each token was known; ``None`` where the backend does not say."""
+    warnings: tuple[str, ...] = ()
+    """Sentences on what may be wrong with the text, for a person."""
 
 
 class Stopwatch(Protocol):
-    """What an engine calls around its parts; implemented by ``runs.measure`` alone."""
+    """What an engine wraps around its parts; implemented by ``runs.measure`` alone."""
 
-    def start(self, part: str) -> None:
-        """Begin a part: ``"features"``, ``"encoder"`` or ``"generation"``; the encoder lies inside the generation."""
+    def part(self, name: Part) -> AbstractContextManager[None]:
+        """Time what happens inside; parts add up over windows. The device is waited for at both ends."""
 
-    def stop(self, part: str) -> None:
-        """End a part; parts add up over windows."""
+    def elapsed_s(self, name: Part) -> float:
+        """Seconds of a part so far, the current one included; without waiting for the device."""
 
 
 class Engine(Protocol):
@@ -50,19 +81,26 @@ class Engine(Protocol):
     runtime: str
     runtime_note: str
     """Why the runtime is not the one that was asked for; empty where it is."""
+    warm: bool
+    """Whether it has run before in this process."""
 
     def transcribe(
-        self,
-        clip: AudioClip,
-        options: DecodingOptions,
-        stopwatch: Stopwatch,
-        *,
-        cancelled: Callable[[], bool] | None = None,
+        self, clip: AudioClip, options: DecodingOptions, stopwatch: Stopwatch, caller: Caller = NOBODY
     ) -> EngineOutput:
-        """Transcribe one clip, calling ``stopwatch`` around features, encoder and generation.
+        """Transcribe one clip, with ``stopwatch`` around features, encoder and generation.
 
-        Raises ``Cancelled`` within one token of ``cancelled()`` turning true.
+        Raises:
+            Cancelled: within one token of the caller's ``cancelled()`` turning true.
+            LaneError: this lane cannot do what the options ask for.
         """
+
+    def transcribe_batch(
+        self, clips: Sequence[AudioClip], options: DecodingOptions, stopwatch: Stopwatch, caller: Caller = NOBODY
+    ) -> list[EngineOutput]:
+        """Transcribe several clips at once, their windows in the same passes. The times are those of the batch."""
+
+    def detect_language(self, clip: AudioClip, caller: Caller = NOBODY) -> tuple[str, float]:
+        """The language of a clip's first window, as a code, and its probability; ``("en", 1.0)`` if English-only."""
 
     def synchronize(self) -> None:
         """Wait until the device has done all that was asked of it."""

@@ -223,6 +223,8 @@ class Models:
     def __init__(self) -> None:
         self._models: weakref.WeakValueDictionary[tuple, PreTrainedModel] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()  # one thread loads, others ask what is held
+        self.unavailable_attention: dict[str, str] = {}
+        """Attention kernels that failed to load, and the kind of error."""
 
     def get(
         self, lane: LaneSpec, *, dtype: torch.dtype, attention: str, device: Device, token: str | None = None

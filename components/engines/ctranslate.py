@@ -1,26 +1,21 @@
-"""The Faster-Whisper lane: the same checkpoint, converted once to CTranslate2, decoded as the other lanes are.
+"""The Faster-Whisper lane: the same checkpoint, converted once to CTranslate2.
 
-Faster-Whisper's own ``transcribe`` runs, since that is what its users get; its habits (beam 5, temperature fallback,
-conditioning on previous text, half of the token limit) are set to those of the other lanes. A copy of the model
-object, which shares the weights, carries each request's stopwatch: two requests do not see each other.
+Faster-Whisper loads and calls CTranslate2; features, windows and decoding rules are those of the other lanes, so that
+what differs is the arithmetic alone. Its own ``transcribe`` has other habits (beam 5, temperature fallback,
+conditioning on previous text, half of the token limit, padding with zeros in place of silence).
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import logging
-import math
 import shutil
-import sys
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ctranslate2
-import numpy as np
 import torch
 from ctranslate2.converters import Converter
 from ctranslate2.converters.transformers import _MODEL_LOADERS
@@ -29,37 +24,25 @@ from filelock import FileLock
 from huggingface_hub import constants
 
 from components.core.catalog import checkpoint_name
-from components.core.errors import Cancelled, CheckpointError, LaneError
-from components.core.types import MAX_TOKENS, WINDOW_S, Segment, Transcript
-from components.engines.base import EngineOutput
+from components.core.errors import CheckpointError, LaneError
 from components.engines.checkpoints import explained, folder_state, load_config, load_model, load_processor
 from components.engines.counting import model_info
+from components.engines.decoding import Decoded
 from components.engines.device import DEFAULT_ATTENTION, is_out_of_memory, resolve_dtype
 from components.engines.memory import return_freed_memory
+from components.engines.prompt import TIMESTAMPS, SpecialTokens, decoding_rules
+from components.engines.windowed import WindowedEngine, check_caller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from components.core.settings import Settings
-    from components.core.types import AudioClip, LaneSpec
-    from components.engines.base import DecodingOptions, Stopwatch
+    from components.core.types import LaneSpec
     from components.engines.checkpoints import Models
     from components.engines.device import Device
+    from components.engines.windowed import Task
 
 logger = logging.getLogger(__name__)
 
 RUNTIME = "ctranslate2"
-FRAME_S = 0.01
-"""Seconds of a feature frame."""
-
-TIMESTAMP_S = 0.02
-"""Seconds between two timestamp tokens."""
-
-END = sys.maxsize
-"""A frame beyond every clip."""
-
-ANY_TIMESTAMP_S = WINDOW_S
-"""Where a checkpoint does not limit its first timestamp."""
 
 
 def cache_folder() -> Path:
@@ -67,83 +50,7 @@ def cache_folder() -> Path:
     return Path(constants.HF_HOME).parent / "whisper-vs-distil-whisper" / "ctranslate2"
 
 
-@dataclass
-class _Request:
-    """What belongs to one transcription alone."""
-
-    stopwatch: Stopwatch
-    cancelled: Callable[[], bool] | None
-    max_new_tokens: int | None
-    content_frames: int
-    generated_tokens: int = 0
-    ended: bool = True
-    segments: list[Segment] = field(default_factory=list)
-
-    def raise_if_cancelled(self) -> None:
-        if self.cancelled is not None and self.cancelled():
-            raise Cancelled
-
-
-class _TimedFeatures:
-    """Faster-Whisper's feature extractor; its time is taken out of the generation that it lies in.
-
-    A short clip is padded with silence to one window before its features are taken, as in the other lanes;
-    Faster-Whisper by itself pads the features with zeros, which are not silence, and other words may come out.
-    """
-
-    def __init__(self, extractor: Any, stopwatch: Stopwatch) -> None:
-        self._extractor, self._stopwatch = extractor, stopwatch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._extractor, name)
-
-    def __call__(self, samples: np.ndarray, **options: Any) -> np.ndarray:
-        self._stopwatch.stop("generation")
-        self._stopwatch.start("features")
-        features = self._extractor(np.pad(samples, (0, max(0, self.n_samples - len(samples)))), **options)
-        self._stopwatch.stop("features")
-        self._stopwatch.start("generation")
-        return features
-
-
-class _TimedModel(WhisperModel):
-    """Faster-Whisper with a request's stopwatch around its encoder, and its tokens counted."""
-
-    request: _Request
-
-    def for_request(self, request: _Request) -> _TimedModel:
-        """Copy the object, not the weights."""
-        model = copy.copy(self)
-        model.request = request
-        model.feature_extractor = _TimedFeatures(self.feature_extractor, request.stopwatch)
-        return model
-
-    def encode(self, features: np.ndarray) -> Any:
-        self.request.raise_if_cancelled()
-        self.request.stopwatch.start("encoder")
-        output = super().encode(features)
-        self.request.stopwatch.stop("encoder")
-        self.request.raise_if_cancelled()
-        return output
-
-    def generate_with_fallback(self, encoder_output: Any, prompt: list[int], tokenizer: Any, options: Any) -> Any:
-        # CTranslate2 stops at half of the length that it is given, as OpenAI's code does; the other lanes do not.
-        limit = min(MAX_TOKENS - len(prompt), self.request.max_new_tokens or MAX_TOKENS)
-        self.max_length = max(2 * limit, limit + len(prompt))
-        result = super().generate_with_fallback(encoder_output, prompt, tokenizer, options)
-        tokens = len(result[0].sequences_ids[0])
-        ended = tokens < limit
-        self.request.generated_tokens += tokens + ended  # the end token is not among them
-        self.request.ended &= ended
-        return result
-
-    def _split_segments_by_timestamps(self, *, seek: int, **window: Any) -> Any:
-        """Cut a window at its timestamps; none starts after the end of the clip, in its padding."""
-        segments, seek, single = super()._split_segments_by_timestamps(seek=seek, **window)
-        return segments, seek if seek < self.request.content_frames else END, single
-
-
-class CTranslateEngine:
+class CTranslateEngine(WindowedEngine):
     """A Whisper checkpoint in CTranslate2; see ``engines.base.Engine``.
 
     A cancel is seen between two parts of a window (its encoder, its decoder), since CTranslate2 decodes a window in
@@ -162,11 +69,16 @@ class CTranslateEngine:
         compute_type = compute_type_of(settings.dtype, device)
         config = load_config(lane, settings.token)
         folder = converted(lane, config, compute_type, settings.token)
+        processor: Any = load_processor(lane, settings.token)
+        self.extractor, self.tokenizer = processor.feature_extractor, processor.tokenizer
         with explained(lane.checkpoint):
-            self.model = _TimedModel(
+            self.model = WhisperModel(
                 str(folder), device=device.kind, compute_type=compute_type, cpu_threads=torch.get_num_threads()
             )
         self.rules = json.loads((folder / RULES).read_text(encoding="utf-8"))
+        self.special = SpecialTokens.of(self.rules)
+        self.window_frames, self.max_length = 2 * config.max_source_positions, config.max_target_positions
+        self.place = {"device": "cpu", "dtype": torch.float32}
         self.info = model_info(lane, config).model_copy(
             update={
                 "dtype": self.model.model.compute_type,  # what runs, whatever was asked for
@@ -197,58 +109,28 @@ class CTranslateEngine:
             return ""
         return f"Converting {checkpoint_name(lane.checkpoint)} for Faster-Whisper, once"
 
-    def transcribe(
-        self,
-        clip: AudioClip,
-        options: DecodingOptions,
-        stopwatch: Stopwatch,
-        *,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> EngineOutput:
-        """Transcribe one clip; Faster-Whisper's lazy generator is drained within the clock.
+    def encode(self, windows: torch.Tensor) -> ctranslate2.StorageView:
+        check_caller()
+        return self.model.encode(windows.numpy())
 
-        Raises:
-            Cancelled: between two parts of a window, once ``cancelled()`` has turned true.
-            LaneError: the checkpoint does not know the language, or long audio is to be cut into chunks.
-        """
-        long = clip.audio_length_s > WINDOW_S
-        if long and options.long_form == "chunked":
-            raise LaneError(
-                f"{self.lane.label} does not cut long audio into the chunks that the other lanes use. "
-                "Choose sequential, or leave this lane out."
-            )
-        request = _Request(stopwatch, cancelled, options.max_new_tokens, math.ceil(clip.audio_length_s / FRAME_S))
-        request.raise_if_cancelled()
-        model = self.model.for_request(request)
-        first_timestamp = self.rules["max_initial_timestamp_index"]
-        stopwatch.start("generation")
-        parts, info = model.transcribe(
-            clip.samples,
-            language=self._language(options.language),
+    def decode(self, states: ctranslate2.StorageView, count: int, task: Task) -> list[Decoded]:
+        check_caller()
+        last = self.rules["max_initial_timestamp_index"]
+        results = self.model.model.generate(
+            states,
+            [task.prompt] * count,
             beam_size=1,
-            temperature=0.0,
-            compression_ratio_threshold=None,
-            log_prob_threshold=None,
-            no_speech_threshold=None,
-            condition_on_previous_text=False,
+            max_length=max(2 * task.limit, task.limit + len(task.prompt)),  # it stops at half, as OpenAI's code does
             suppress_blank=bool(self.rules["begin_suppress_tokens"]),
-            suppress_tokens=list(self.rules["suppress_tokens"]) or None,  # it is appended to
-            without_timestamps=not (options.timestamps or long),
-            max_initial_timestamp=ANY_TIMESTAMP_S if first_timestamp is None else first_timestamp * TIMESTAMP_S,
+            suppress_tokens=self.rules["suppress_tokens"],
+            max_initial_timestamp_index=TIMESTAMPS if last is None else last,
         )
-        texts = []
-        for part in parts:
-            texts.append(part.text)
-            start_s, end_s = (round(min(time, clip.audio_length_s), 2) for time in (part.start, part.end))
-            request.segments.append(Segment(start_s=start_s, end_s=end_s, text=part.text.strip()))
-        stopwatch.stop("generation")
-        segments = tuple(request.segments) if options.timestamps else ()
-        transcript = Transcript("".join(texts).strip(), segments, info.language)
-        return EngineOutput(transcript, request.generated_tokens, request.ended)
+        tokens = [result.sequences_ids[0] for result in results]
+        return [Decoded(each + [self.special.end] * (len(each) < task.limit)) for each in tokens]
 
-    def synchronize(self) -> None:
-        """Wait for what others launched; CTranslate2's own calls come back when they are done."""
-        self.device.synchronize()
+    def language_probabilities(self, states: ctranslate2.StorageView) -> dict[str, float]:
+        found = self.model.model.detect_language(states)[0]
+        return {token.strip("<|>"): probability for token, probability in found}
 
     def reset_peak_memory(self) -> None:
         """CTranslate2 keeps no such figure."""
@@ -259,15 +141,6 @@ class CTranslateEngine:
     def unload(self) -> None:
         del self.model
         self.device.release_memory()
-
-    def _language(self, language: str | None) -> str | None:
-        if not self.model.model.is_multilingual:
-            return "en"
-        known = self.rules["languages"]
-        if language is not None and language not in known:
-            choices = ", ".join(known)
-            raise LaneError(f"{checkpoint_name(self.lane.checkpoint)} does not know “{language}”. It knows: {choices}.")
-        return language
 
 
 def compute_type_of(dtype: str, device: Device) -> str:
@@ -294,7 +167,10 @@ def compute_type_of(dtype: str, device: Device) -> str:
 # -- conversion
 
 RULES = "rules.json"
-"""File beside a conversion: what its checkpoint suppresses, and the languages that it knows."""
+"""File beside a conversion: the checkpoint's special tokens, and what it suppresses."""
+
+FORMAT = 2
+"""Of the files beside a conversion; another one makes it anew."""
 
 
 class _Converter(Converter):
@@ -341,7 +217,7 @@ def _convert(lane: LaneSpec, compute_type: str, folder: Path, token: str | None)
     logger.info("converting %s to CTranslate2, %s", checkpoint_name(lane.checkpoint), compute_type)
     processor: Any = load_processor(lane, token)
     model: Any = load_model(lane, dtype=torch.float32, attention=DEFAULT_ATTENTION, token=token)
-    rules = model.generation_config
+    rules = decoding_rules(model, processor.tokenizer, lane.checkpoint)
     try:
         _Converter(model, processor.tokenizer).convert(str(folder), quantization=compute_type, force=True)
     except OSError:
@@ -353,16 +229,8 @@ def _convert(lane: LaneSpec, compute_type: str, folder: Path, token: str | None)
             f"{checkpoint_name(lane.checkpoint)} cannot be converted for Faster-Whisper ({type(error).__name__}). "
             "The log says more."
         ) from error
-    processor.feature_extractor.save_pretrained(folder)
-    processor.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    languages = [name.strip("<|>") for name in getattr(rules, "lang_to_id", None) or {}]
-    kept = {
-        "suppress_tokens": list(rules.suppress_tokens or ()),
-        "begin_suppress_tokens": list(rules.begin_suppress_tokens or ()),
-        "max_initial_timestamp_index": getattr(rules, "max_initial_timestamp_index", None),
-        "languages": languages,
-    }
-    (folder / RULES).write_text(json.dumps(kept), encoding="utf-8")
+    processor.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))  # else it is fetched from the hub
+    (folder / RULES).write_text(json.dumps(rules), encoding="utf-8")
     del model
     return_freed_memory()
 
@@ -371,6 +239,6 @@ def conversion_folder(lane: LaneSpec, config: Any, compute_type: str) -> Path:
     """Place of a conversion, made or not: that of a pinned commit of the hub, or of a folder as its files are now."""
     source = Path(lane.checkpoint)
     state: list[Any] = [lane.checkpoint, getattr(config, "_commit_hash", None) or lane.revision]
-    state += [folder_state(lane.checkpoint), ctranslate2.__version__, compute_type]
+    state += [folder_state(lane.checkpoint), ctranslate2.__version__, compute_type, FORMAT]
     digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
     return cache_folder() / f"{source.name}-{compute_type}-{digest}"

@@ -12,12 +12,11 @@ The tokens are those of ``generate``: the same rules in the same order, on the s
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
-from transformers.modeling_outputs import BaseModelOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -177,12 +176,25 @@ def _attend(
 
 @dataclass
 class Decoded:
-    """Tokens of one window, end-of-text included, and the teacher's passes and the drafts that they took."""
+    """Tokens of one window, end-of-text included where it was written; the passes and drafts of a loop that counts.
+
+    ``times_s``: what the clock read when each token was known, where there was one.
+    """
 
     tokens: list[int]
     passes: int = 0
     drafted: int = 0
     accepted: int = 0
+    times_s: list[float] = field(default_factory=list)
+
+    def add(self, more: list[int], end: int | None, clock: Callable[[], float] | None) -> bool:
+        """Add tokens up to the end token; whether it came."""
+        if end is not None and end in more:
+            more = more[: more.index(end) + 1]
+        self.tokens += more
+        if clock is not None:
+            self.times_s += [clock()] * len(more)
+        return end is not None and more[-1:] == [end]
 
 
 class Loop:
@@ -252,19 +264,21 @@ class Loop:
         timestamps: bool,
         max_length: int,
         check: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] | None = None,
         ends: bool = True,
     ) -> Decoded:
         """Tokens after ``prompt``, until the end token or until there are ``max_length`` with the prompt.
 
         ``encoder_states``: shape ``(1, frames, width)``. ``check`` is called before every round, and may raise.
-        ``ends``: false to go on after the end token, for timing a fixed length.
+        ``clock`` is read after every round, and never waits for the device. ``ends``: false to go on after the end
+        token, for timing a fixed length.
         """
         rules = self._rules_for(len(prompt), timestamps=timestamps)
         self.tokens[: len(prompt)] = torch.tensor(prompt, device=self.tokens.device)
         end = self.end_token if ends else None
         max_length = min(max_length, self.teacher.slots)
         if self.graphs:
-            return self._decode_by_graphs(encoder_states, rules, max_length, check, end)
+            return self._decode_by_graphs(encoder_states, rules, max_length, check, clock=clock, end=end)
         self._listen_to(encoder_states)
         found, position, first = Decoded([]), len(prompt) - 1, True
         while position + 1 < max_length:
@@ -279,7 +293,7 @@ class Loop:
             found.accepted += count
             position += count + 1
             first = False
-            if _extend(found.tokens, choices[: count + 1].tolist(), end):
+            if found.add(choices[: count + 1].tolist(), end, clock):
                 break
         return found
 
@@ -380,6 +394,8 @@ class Loop:
         rules: TokenRules,
         max_length: int,
         check: Callable[[], None],
+        *,
+        clock: Callable[[], float] | None,
         end: int | None,
     ) -> Decoded:
         prompt = rules.prompt_length
@@ -391,27 +407,18 @@ class Loop:
         self._listen()
         self.position.fill_(prompt - 1)
         self.accepted.zero_()
-        rounds = 0
+        found, rounds = Decoded([]), 0
         while True:
             for _ in range(1 if self.draft_tokens else ROUNDS_A_LOOK):
                 check()
                 self._replays[prompt, rules.timestamps, rounds == 0]()
                 rounds += 1
             position, accepted, *tokens = torch.cat([self.position, self.accepted, self.tokens]).tolist()
-            found = Decoded([], rounds, rounds * self.draft_tokens, accepted)
-            if _extend(found.tokens, tokens[prompt : min(position + 1, max_length)], end) or position + 1 >= max_length:
-                if not self.draft_tokens:
-                    found.passes = len(found.tokens)  # those after the end were not wanted
+            found.drafted, found.accepted = rounds * self.draft_tokens, accepted
+            new = tokens[prompt + len(found.tokens) : min(position + 1, max_length)]
+            if found.add(new, end, clock) or position + 1 >= max_length:
+                found.passes = rounds if self.draft_tokens else len(found.tokens)  # those after the end are not wanted
                 return found
-
-
-def _extend(tokens: list[int], more: list[int], end: int | None) -> bool:
-    """Add tokens up to the end token; whether it came."""
-    if end is not None and end in more:
-        tokens += more[: more.index(end) + 1]
-        return True
-    tokens += more
-    return False
 
 
 class GraphedEncoder:
@@ -424,11 +431,11 @@ class GraphedEncoder:
         self._encoder = encoder
         self._replay = device.capture(self._run)
 
-    def __call__(self, window: torch.Tensor) -> BaseModelOutput:
+    def __call__(self, window: torch.Tensor) -> torch.Tensor:
         """``window``: shape ``(1, n_mels, window_frames)``."""
         self._window.copy_(window)
         self._replay()
-        return BaseModelOutput(last_hidden_state=self._states)
+        return self._states
 
     def _run(self) -> None:
         self._states.copy_(self._encoder(self._window).last_hidden_state)

@@ -129,7 +129,7 @@ class ShapeEngine:
 
     def _set_up(self, pair: ShapePair, lane: LaneSpec) -> None:
         self.window = self.window.to(pair.device.kind, pair.dtype)
-        self.encode: Any = self.model.get_encoder()
+        self.graphed_encoder: GraphedEncoder | None = None
         self.loop: Loop | None = None
         compiled = pair.settings.runtime == "compiled"
         if not compiled and lane.assistant is None:
@@ -142,19 +142,21 @@ class ShapeEngine:
             # Random weights are never sure; that every draft is right is known.
             self.loop = Loop(self.model, student, device=pair.device, graphs=graphs, sure=0)
             if graphs:
-                self.encode = GraphedEncoder(self.encode, self.window.shape[-1], pair.device)
+                self.graphed_encoder = GraphedEncoder(self.model.get_encoder(), self.window.shape[-1], pair.device)
                 self.loop.prepare(len(PROMPT), timestamps=False)
 
     def write(self, tokens: int, stopwatch: Stopwatch) -> float | None:
         """Encode one window and write ``tokens`` tokens; the tokens of a teacher's pass where a student drafts."""
-        with torch.no_grad():
-            stopwatch.start("generation")
-            stopwatch.start("encoder")
-            states = self.encode(self.window).last_hidden_state
-            stopwatch.stop("encoder")
+        with torch.no_grad(), stopwatch.part("generation"):
+            with stopwatch.part("encoder"):
+                states = self._encode()
             passes = self._decode(states, tokens)
-            stopwatch.stop("generation")
         return tokens / passes if passes else None
+
+    def _encode(self) -> torch.Tensor:
+        if self.graphed_encoder is not None:
+            return self.graphed_encoder(self.window)
+        return self.model.get_encoder()(self.window).last_hidden_state
 
     def _decode(self, states: torch.Tensor, tokens: int) -> int:
         if self.loop is None:
@@ -226,19 +228,17 @@ class _ConvertedEngine(ShapeEngine):
         self.features = ctranslate2.StorageView.from_array(self.window.numpy())
 
     def write(self, tokens: int, stopwatch: Stopwatch) -> float | None:
-        stopwatch.start("generation")
-        stopwatch.start("encoder")
-        states = self.converted.encode(self.features)
-        stopwatch.stop("encoder")
-        self.converted.generate(
-            states,
-            [list(PROMPT)],
-            beam_size=1,
-            max_length=max(2 * tokens, tokens + len(PROMPT)),  # it stops at half
-            suppress_blank=False,
-            suppress_tokens=[END],
-        )
-        stopwatch.stop("generation")
+        with stopwatch.part("generation"):
+            with stopwatch.part("encoder"):
+                states = self.converted.encode(self.features)
+            self.converted.generate(
+                states,
+                [list(PROMPT)],
+                beam_size=1,
+                max_length=max(2 * tokens, tokens + len(PROMPT)),  # it stops at half
+                suppress_blank=False,
+                suppress_tokens=[END],
+            )
         return None
 
     def reset_peak_memory(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from components.core import catalog, scoring
+from components.core.caller import Caller
 from components.core.errors import Cancelled, WhisperSpaceError
 from components.core.normalizers import DEFAULT, check_length
 from components.core.normalizers import normalizer as find_normalizer
@@ -120,6 +121,7 @@ def compare(
             machine=devices.machine(),
         )
 
+    caller = Caller(cancelled=cancelled)
     course = _Course(len(lanes) * (2 + repeats), progress, cancelled)
     entries: list[_Entry] = []
     loads = any(pool.loaded(lane) is None for lane in lanes)  # which takes from the others what they keep of memory
@@ -128,13 +130,13 @@ def compare(
             entries.append(_Entry(lane, pool.get(lane, beside=lanes)))
     for entry in entries:
         with course.step(entry.lane, f"Warming up {entry.lane.label}"):
-            warm_up(entry.engine, clip, options, again=loads, cancelled=cancelled)
+            warm_up(entry.engine, clip, options, caller, again=loads)
     for repeat in range(repeats):
         which = f", {repeat + 1} of {repeats}" if repeats > 1 else ""
         for entry in entries if repeat % 2 == 0 else reversed(entries):
             if entry.lane.lane_id not in course.failures:
                 with course.step(entry.lane, f"Running {entry.lane.label}{which}"):
-                    entry.measurements.append(measure(entry.engine, clip, options, cancelled=cancelled))
+                    entry.measurements.append(measure(entry.engine, clip, options, caller))
     if progress is not None:
         progress(1.0, "Done")
 

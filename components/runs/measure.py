@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
+from components.core.caller import NOBODY, Caller
 from components.core.types import WINDOW_S, Timing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from components.core.types import AudioClip
     from components.engines.base import DecodingOptions, Engine, EngineOutput
-
-_warm: WeakSet[Engine] = WeakSet()
-"""Engines that have run in this process. A process of its own, as on ZeroGPU, starts cold and warms its copies."""
 
 
 class RequestStopwatch:
@@ -31,14 +29,21 @@ class RequestStopwatch:
         self._started_s: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
 
-    def start(self, part: str) -> None:
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time what happens inside; what an exception cut short does not count."""
         self._synchronize()
-        self._started_s[part] = perf_counter()
+        self._started_s[name] = perf_counter()
+        try:
+            yield
+            self._synchronize()
+            self.seconds[name] = self.elapsed_s(name)
+        finally:
+            del self._started_s[name]
 
-    def stop(self, part: str) -> None:
-        self._synchronize()
-        elapsed_s = perf_counter() - self._started_s.pop(part)
-        self.seconds[part] = self.seconds.get(part, 0.0) + elapsed_s
+    def elapsed_s(self, name: str) -> float:
+        """Seconds of a part so far, the current one included; without waiting for the device."""
+        return self.seconds.get(name, 0.0) + perf_counter() - self._started_s[name]
 
 
 @dataclass(frozen=True)
@@ -50,57 +55,65 @@ class Measurement:
     peak_memory_bytes: int | None
 
 
-def measure(
-    engine: Engine,
-    clip: AudioClip,
-    options: DecodingOptions,
-    *,
-    cancelled: Callable[[], bool] | None = None,
-) -> Measurement:
+def measure(engine: Engine, clip: AudioClip, options: DecodingOptions, caller: Caller = NOBODY) -> Measurement:
     """Run a loaded, warm engine once over a clip, under the clock.
 
     Raises:
-        Cancelled: ``cancelled()`` turned true on the way.
+        Cancelled: the caller left on the way.
+    """
+    return measure_batch(engine, [clip], options, caller)[0]
+
+
+def measure_batch(
+    engine: Engine, clips: Sequence[AudioClip], options: DecodingOptions, caller: Caller = NOBODY
+) -> list[Measurement]:
+    """Run clips in one batch, under the clock; each gets the share of the batch's times that its audio has.
+
+    Raises:
+        Cancelled: the caller left on the way.
     """
     stopwatch = RequestStopwatch(engine.synchronize)
     engine.reset_peak_memory()
-    stopwatch.start("end_to_end")
-    output = engine.transcribe(clip, options, stopwatch, cancelled=cancelled)
-    stopwatch.stop("end_to_end")
-    seconds = stopwatch.seconds
-    generation_time_s, encoder_time_s = seconds.get("generation", 0.0), seconds.get("encoder", 0.0)
-    timing = Timing(
-        feature_time_s=seconds.get("features", 0.0),
-        encoder_time_s=encoder_time_s,
-        decoder_time_s=generation_time_s - encoder_time_s,
-        generation_time_s=generation_time_s,
-        end_to_end_time_s=seconds["end_to_end"],
+    with stopwatch.part("end_to_end"):
+        if len(clips) == 1:
+            outputs = [engine.transcribe(clips[0], options, stopwatch, caller)]
+        else:
+            outputs = engine.transcribe_batch(clips, options, stopwatch, caller)
+    whole_s = sum(clip.audio_length_s for clip in clips)
+    shares = [clip.audio_length_s / whole_s if len(clips) > 1 else 1.0 for clip in clips]
+    peak = engine.peak_memory_bytes()
+    return [
+        Measurement(output, _timing(stopwatch.seconds, share), peak)
+        for output, share in zip(outputs, shares, strict=True)
+    ]
+
+
+def _timing(seconds: Mapping[str, float], share: float) -> Timing:
+    features, encoder, generation, whole = (
+        share * seconds.get(part, 0.0) for part in ("features", "encoder", "generation", "end_to_end")
     )
-    return Measurement(output, timing, engine.peak_memory_bytes())
-
-
-def is_warm(engine: Engine) -> bool:
-    return engine in _warm
+    return Timing(
+        feature_time_s=features,
+        encoder_time_s=encoder,
+        decoder_time_s=generation - encoder,
+        generation_time_s=generation,
+        end_to_end_time_s=whole,
+    )
 
 
 def warm_up(
-    engine: Engine,
-    clip: AudioClip,
-    options: DecodingOptions,
-    *,
-    again: bool = False,
-    cancelled: Callable[[], bool] | None = None,
+    engine: Engine, clip: AudioClip, options: DecodingOptions, caller: Caller = NOBODY, *, again: bool = False
 ) -> None:
     """Run an engine over the first window of a clip; where it has run before in this process, only if ``again``.
 
     A real clip, so that the decoder reaches the lengths that it will be timed at: allocator, kernel choice and
     thread pool then have nothing left to do for the first time.
     """
-    if is_warm(engine) and not again:
+    if engine.warm and not again:
         return
     window = replace(clip, samples=clip.samples[: int(WINDOW_S * clip.sampling_rate)])
-    engine.transcribe(window, options, RequestStopwatch(engine.synchronize), cancelled=cancelled)
-    _warm.add(engine)
+    engine.transcribe(window, options, RequestStopwatch(engine.synchronize), caller)
+    engine.warm = True
 
 
 def lower_median(timings: Sequence[Timing]) -> int:

@@ -92,14 +92,12 @@ def main() -> int:
 
 def _transformers(engine: object, assistant: object, clip: object) -> float:
     """Seconds of Transformers' ``generate``, encoder included, with an assistant or without."""
-    features = engine.processor.feature_extractor(clip.samples, sampling_rate=clip.sampling_rate, return_tensors="pt")
+    features = engine.extractor(clip.samples, sampling_rate=clip.sampling_rate, return_tensors="pt")
     features = features["input_features"].to(engine.model.device, engine.model.dtype)
     helper = {} if assistant is None else {"assistant_model": assistant}
     stopwatch = RequestStopwatch(engine.synchronize)
-    with torch.no_grad():
-        stopwatch.start("generation")
+    with torch.no_grad(), stopwatch.part("generation"):
         engine.model.generate(features, return_timestamps=True, force_unique_generate_call=True, **helper)
-        stopwatch.stop("generation")
     return stopwatch.seconds["generation"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from components.core.types import AudioClip, LaneSpec
 from components.engines.device import Device
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from components.engines.whisper import WhisperEngine
@@ -25,12 +27,15 @@ class Parts:
         self.events: list[str] = []
         self.counts: Counter[str] = Counter()
 
-    def start(self, part: str) -> None:
-        self.events.append(f"+{part}")
-        self.counts[part] += 1
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        self.events.append(f"+{name}")
+        self.counts[name] += 1
+        yield
+        self.events.append(f"-{name}")
 
-    def stop(self, part: str) -> None:
-        self.events.append(f"-{part}")
+    def elapsed_s(self, _name: str) -> float:
+        return float(len(self.events))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from components.core.caller import Caller
 from components.core.errors import Cancelled, LaneError
 from components.core.settings import Settings
 from components.engines import ctranslate
@@ -54,16 +55,7 @@ def test_the_words_and_tokens_of_transformers(engine, faster, speechlike_clip, p
 
 def test_features_lie_outside_the_generation_and_the_encoder_inside(faster, speechlike_clip, parts):
     faster.transcribe(speechlike_clip, DecodingOptions(), parts)
-    assert parts.events == [
-        "+generation",
-        "-generation",
-        "+features",
-        "-features",
-        "+generation",
-        "+encoder",
-        "-encoder",
-        "-generation",
-    ]
+    assert parts.events == ["+features", "-features", "+generation", "+encoder", "-encoder", "-generation"]
 
 
 def test_every_window_of_a_long_clip_is_timed(engine, faster, long_clip, parts):
@@ -118,18 +110,18 @@ def test_a_checkpoint_that_suppresses_nothing_is_not_helped(teacher_lane, tmp_pa
 
 def test_cancel_is_seen_between_windows(faster, long_clip, parts):
     with pytest.raises(Cancelled):
-        faster.transcribe(long_clip, DecodingOptions(), parts, cancelled=lambda: parts.counts["encoder"] == 2)
+        faster.transcribe(long_clip, DecodingOptions(), parts, Caller(cancelled=lambda: parts.counts["encoder"] == 2))
     assert parts.counts["encoder"] == 2
     assert "cancel" in faster.runtime_note.lower()
     with pytest.raises(Cancelled):
-        faster.transcribe(long_clip, DecodingOptions(), parts, cancelled=lambda: True)
+        faster.transcribe(long_clip, DecodingOptions(), parts, Caller(cancelled=lambda: True))
     assert parts.counts["encoder"] == 2
 
 
-def test_chunks_are_refused_for_long_clips_only(faster, long_clip, speechlike_clip, parts):
-    with pytest.raises(LaneError, match="Choose sequential"):
-        faster.transcribe(long_clip, DecodingOptions(long_form="chunked"), parts)
-    assert faster.transcribe(speechlike_clip, DecodingOptions(long_form="chunked"), parts).ended
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_chunks_are_those_of_the_other_lanes(engine, faster, long_clip, parts, timestamps):
+    options = DecodingOptions(timestamps=timestamps, long_form="chunked")
+    assert faster.transcribe(long_clip, options, parts) == engine.transcribe(long_clip, options, parts)
 
 
 @pytest.mark.parametrize(("dtype", "runs"), [("auto", "float32"), ("float32", "float32"), ("int8", "int8_float32")])
@@ -176,7 +168,7 @@ def test_an_interrupted_conversion_is_never_used_and_done_again(teacher_lane, tm
     save = ctranslate.json.dumps
 
     def interrupt(value, **_):
-        if isinstance(value, dict) and "languages" in value:  # the last file of a conversion
+        if isinstance(value, dict) and "suppress_tokens" in value:  # the last file of a conversion
             raise KeyboardInterrupt
         return save(value)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from components.core.caller import Caller
 from components.core.errors import Cancelled
 from components.core.settings import Settings
 from components.engines.base import DecodingOptions
@@ -48,7 +49,7 @@ def states(engine, speechlike_clip):
     """Encoder output of the clip, of other speech, and of noise: they lead to different texts."""
     found = []
     for samples in (speechlike_clip.samples, speechlike_clip.samples[::-1].copy() * 3, speechlike_clip.samples[::2]):
-        features = engine.processor.feature_extractor(samples, sampling_rate=16_000, return_tensors="pt")
+        features = engine.extractor(samples, sampling_rate=16_000, return_tensors="pt")
         with torch.no_grad():
             found.append(engine.encoder(features["input_features"]).last_hidden_state)
     return found
@@ -103,13 +104,13 @@ def test_a_window_of_nan_leaves_nothing_behind(engine, student, states):
 
 def test_a_model_that_never_ends_fills_every_slot(engine, student, states):
     prompt = prompt_of(engine, timestamps=False)
-    expected = generated(engine, states[0], timestamps=False, suppress_tokens=[engine.end_token])
+    expected = generated(engine, states[0], timestamps=False, suppress_tokens=[engine.special.end])
     config = copy.deepcopy(engine.model.generation_config)
     with torch.no_grad():
         for graphs in (False, True):
             loop = Loop(engine.model, student, device=ReplayingDevice("cpu"), graphs=graphs)
             loop.generation_config = copy.deepcopy(config)
-            loop.generation_config.suppress_tokens = [engine.end_token]
+            loop.generation_config.suppress_tokens = [engine.special.end]
             found = loop.decode(states[0], prompt, timestamps=False, max_length=448)
             assert len(found.tokens) == 446
             assert found.tokens == expected
@@ -143,7 +144,7 @@ def test_an_unsure_draft_is_the_last_of_its_round(engine, student, states):
     drafted, passes = ([sum(getattr(each, name) for each in runs) for runs in found] for name in ("drafted", "passes"))
     assert drafted[0] > drafted[1] > drafted[2]
     assert passes[0] <= passes[1] <= passes[2] == drafted[2]  # one a round
-    assert own.tokens[-1] == engine.end_token
+    assert own.tokens[-1] == engine.special.end
     assert own.accepted == own.drafted  # none was written after the end
 
 
@@ -218,7 +219,7 @@ def test_the_compiled_runtime_writes_what_generate_writes(engine, teacher_lane, 
     graphs = WhisperEngine(teacher_lane, Settings(runtime="compiled"), ReplayingDevice("cpu"))
     assert (loop.runtime, graphs.runtime) == ("loop", "compiled")
     assert "CUDA graphs need a CUDA device" in loop.runtime_note
-    assert isinstance(graphs.encode, GraphedEncoder)
+    assert isinstance(graphs.graphed_encoder, GraphedEncoder)
     for clip in (speechlike_clip, long_clip):
         for options in (DecodingOptions(), DecodingOptions(timestamps=False), DecodingOptions(max_new_tokens=3)):
             expected = engine.transcribe(clip, options, parts)
@@ -244,7 +245,7 @@ def test_cancel_stops_the_loop_within_one_round(speculative_lane, speechlike_cli
         return len(asked) == 5  # before the window, before both encoder layers, before a round, before another
 
     with pytest.raises(Cancelled):
-        lane.transcribe(speechlike_clip, DecodingOptions(), parts, cancelled=cancelled)
+        lane.transcribe(speechlike_clip, DecodingOptions(), parts, Caller(cancelled=cancelled))
     assert len(asked) == 5
     assert lane.transcribe(speechlike_clip, DecodingOptions(), parts).ended
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from components.core.caller import Caller
 from components.core.errors import Cancelled, CheckpointError, LaneError
 from components.core.settings import Settings
 from components.core.types import SAMPLING_RATE, AudioClip, LaneSpec
 from components.engines.base import DecodingOptions
 from components.engines.device import Device
-from components.engines.whisper import CHUNK_S, STRIDE_S, WhisperEngine
+from components.engines.longform import CHUNK_S, STRIDE_S
+from components.engines.whisper import WhisperEngine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +37,7 @@ def variant(source: Path, folder: Path, **changes: object) -> WhisperEngine:
 def generated(engine: WhisperEngine, clip: AudioClip, **options: object) -> list[int]:
     """Tokens of a bare ``model.generate``, without the prompt."""
     long = len(clip.samples) > engine.window_samples
-    features = engine.processor.feature_extractor(
+    features = engine.extractor(
         clip.samples,
         sampling_rate=SAMPLING_RATE,
         return_tensors="pt",
@@ -49,7 +51,7 @@ def generated(engine: WhisperEngine, clip: AudioClip, **options: object) -> list
 def test_short_clips_give_the_tokens_of_generate(engine, speechlike_clip, parts, timestamps):
     output = engine.transcribe(speechlike_clip, DecodingOptions(timestamps=timestamps), parts)
     expected = generated(engine, speechlike_clip, return_timestamps=timestamps)
-    text = engine.processor.tokenizer.decode(expected, skip_special_tokens=True).strip()
+    text = engine.tokenizer.decode(expected, skip_special_tokens=True).strip()
     assert output.transcript.text == text
     assert text
     assert output.generated_tokens == len(expected) + 1  # generate drops the end token
@@ -62,7 +64,7 @@ def test_short_clips_give_the_tokens_of_generate(engine, speechlike_clip, parts,
 def test_long_clips_give_the_tokens_of_sequential_generate(engine, long_clip, parts):
     output = engine.transcribe(long_clip, DecodingOptions(), parts)
     expected = generated(engine, long_clip, return_timestamps=True)
-    assert output.transcript.text == engine.processor.tokenizer.decode(expected, skip_special_tokens=True).strip()
+    assert output.transcript.text == engine.tokenizer.decode(expected, skip_special_tokens=True).strip()
     windows = parts.counts["encoder"]
     assert windows == parts.counts["generation"] == 3
     assert output.generated_tokens == len(expected) + windows
@@ -82,7 +84,7 @@ def test_features_by_blocks_are_those_of_the_whole(engine, long_clip, samples):
 
 def test_cancel_stops_the_features_of_a_long_clip(engine, long_clip, parts):
     with pytest.raises(Cancelled):
-        engine.transcribe(long_clip, DecodingOptions(), parts, cancelled=lambda: True)
+        engine.transcribe(long_clip, DecodingOptions(), parts, Caller(cancelled=lambda: True))
     assert parts.events == ["+features"]
 
 
@@ -92,8 +94,8 @@ def test_chunks_are_those_of_transformers_pipeline(engine, long_clip, parts):
     recognizer = pipeline(
         "automatic-speech-recognition",
         model=engine.model,
-        tokenizer=engine.processor.tokenizer,
-        feature_extractor=engine.processor.feature_extractor,
+        tokenizer=engine.tokenizer,
+        feature_extractor=engine.extractor,
         chunk_length_s=CHUNK_S,
         stride_length_s=STRIDE_S,
         ignore_warning=True,
@@ -116,26 +118,6 @@ def test_a_window_at_the_token_limit_has_not_ended(engine, speechlike_clip, part
     assert not output.ended
 
 
-def test_windows_follow_the_timestamps_and_none_starts_after_the_clip(engine, speechlike_clip, parts, monkeypatch):
-    """Scripted tokens: a segment that ends in two timestamps sends the next window to the second."""
-    zero = engine.first_timestamp
-    letter = engine.processor.tokenizer.convert_tokens_to_ids
-    start, end = engine.model.generation_config.decoder_start_token_id, engine.end_token
-    script = [
-        [start, zero, letter("a"), zero + 60, zero + 60, letter("x"), end],  # up to 1.2 s, then an unfinished one
-        [start, zero, letter("b"), zero + 90, zero + 90, end],  # up to 1.2 + 1.8 s: the end of the clip
-    ]
-    monkeypatch.setattr(engine, "_generate", lambda *_, **__: torch.tensor([script.pop(0)]))
-    output = engine.transcribe(speechlike_clip, DecodingOptions(), parts)
-    assert not script
-    assert output.transcript.text == "ab"
-    assert [(part.start_s, part.end_s, part.text) for part in output.transcript.segments] == [
-        (0.0, 1.2, "a"),
-        (1.2, 3.0, "b"),
-    ]
-    assert output.generated_tokens == 6 + 5
-
-
 def test_cancel_stops_within_one_token(engine, speechlike_clip, parts):
     asked = []
 
@@ -147,21 +129,21 @@ def test_cancel_stops_within_one_token(engine, speechlike_clip, parts):
     hook = engine.model.model.decoder.register_forward_hook(lambda *_: steps.append(None))
     try:
         with pytest.raises(Cancelled):
-            engine.transcribe(speechlike_clip, DecodingOptions(timestamps=False), parts, cancelled=cancelled)
+            engine.transcribe(speechlike_clip, DecodingOptions(timestamps=False), parts, Caller(cancelled=cancelled))
     finally:
         hook.remove()
     assert len(asked) == 8  # never asked again
     assert 1 <= len(steps) <= 6  # one step for each token asked after
     after = engine.transcribe(speechlike_clip, DecodingOptions(timestamps=False), parts)
     assert after == engine.transcribe(
-        speechlike_clip, DecodingOptions(timestamps=False), parts, cancelled=lambda: False
+        speechlike_clip, DecodingOptions(timestamps=False), parts, Caller(cancelled=lambda: False)
     )
 
 
 def test_cancel_stops_within_one_encoder_layer(engine, long_clip, parts):
     answers = iter([False, False, False, False, True])  # two blocks of features, the window, the first layer, the next
     with pytest.raises(Cancelled):
-        engine.transcribe(long_clip, DecodingOptions(), parts, cancelled=lambda: next(answers))
+        engine.transcribe(long_clip, DecodingOptions(), parts, Caller(cancelled=lambda: next(answers)))
     assert parts.events[-2:] == ["+generation", "+encoder"]
 
 
@@ -172,7 +154,10 @@ def test_two_requests_on_one_engine_do_not_see_each_other(engine, speechlike_cli
     def run(name: str, clip: AudioClip, cancelled: object) -> None:
         own = type(parts)()
         try:
-            results[name] = engine.transcribe(clip, DecodingOptions(), own, cancelled=cancelled), own.counts["encoder"]
+            results[name] = (
+                engine.transcribe(clip, DecodingOptions(), own, Caller(cancelled=cancelled)),
+                own.counts["encoder"],
+            )
         except Cancelled:
             results[name] = "cancelled"
 
@@ -206,7 +191,7 @@ def test_a_checkpoints_own_habits_are_dropped(engine, tiny_teacher, tmp_path, sp
 @pytest.fixture(scope="module")
 def multilingual(engine, tiny_teacher, tmp_path_factory) -> WhisperEngine:
     """A checkpoint that wants to be told its language; it knows one."""
-    ids = engine.processor.tokenizer.convert_tokens_to_ids
+    ids = engine.tokenizer.convert_tokens_to_ids
     return variant(
         tiny_teacher,
         tmp_path_factory.mktemp("checkpoints") / "multilingual",
@@ -221,7 +206,7 @@ def test_multilingual_checkpoints_are_prompted(engine, multilingual, speechlike_
     other = multilingual
     output = other.transcribe(speechlike_clip, DecodingOptions("english", timestamps=timestamps), parts)
     expected = generated(other, speechlike_clip, return_timestamps=timestamps, language="en", task="transcribe")
-    assert output.transcript.text == engine.processor.tokenizer.decode(expected, skip_special_tokens=True).strip()
+    assert output.transcript.text == engine.tokenizer.decode(expected, skip_special_tokens=True).strip()
     assert output.generated_tokens == len(expected) + 1
     assert output.transcript.language == "en"
     assert other.transcribe(speechlike_clip, DecodingOptions(None, timestamps=timestamps), parts) == output

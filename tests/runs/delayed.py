@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
+    from components.core.caller import Caller
     from components.core.types import AudioClip
     from components.engines.base import DecodingOptions, Engine, EngineOutput, Stopwatch
 
@@ -28,14 +30,9 @@ class DelayedEngine:
         self.unload = engine.unload
 
     def transcribe(
-        self,
-        clip: AudioClip,
-        options: DecodingOptions,
-        stopwatch: Stopwatch,
-        *,
-        cancelled: Callable[[], bool] | None = None,
+        self, clip: AudioClip, options: DecodingOptions, stopwatch: Stopwatch, *caller: Caller
     ) -> EngineOutput:
-        return self.engine.transcribe(clip, options, _Delaying(stopwatch, self), cancelled=cancelled)
+        return self.engine.transcribe(clip, options, _Delaying(stopwatch, self), *caller)
 
 
 class _Delaying:
@@ -43,10 +40,12 @@ class _Delaying:
         self.stopwatch = stopwatch
         self.engine = engine
 
-    def start(self, part: str) -> None:
-        self.stopwatch.start(part)
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        with self.stopwatch.part(name):
+            yield
+            if name == self.engine.part:
+                time.sleep(self.engine.delay_s)
 
-    def stop(self, part: str) -> None:
-        if part == self.engine.part:
-            time.sleep(self.engine.delay_s)
-        self.stopwatch.stop(part)
+    def elapsed_s(self, name: str) -> float:
+        return self.stopwatch.elapsed_s(name)

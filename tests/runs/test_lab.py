@@ -22,7 +22,6 @@ from components.engines.base import DecodingOptions
 from components.runs import lab as lab_module
 from components.runs.lab import Lab
 from components.runs.line import Line
-from components.runs.measure import is_warm
 
 
 @pytest.fixture
@@ -167,7 +166,7 @@ def test_place_loads_and_warms_the_default_pair(lab, speechlike_clip, tmp_path, 
     )
     monkeypatch.setattr(lab_module, "WARM_UP_MANIFEST", manifest)
     lab.place()
-    assert all(is_warm(lab.pool.loaded(lane)) for lane in lab.default_lanes())
+    assert all(lab.pool.loaded(lane).warm for lane in lab.default_lanes())
 
 
 def test_place_leaves_a_missing_checkpoint_to_whoever_asks(lab, source, tmp_path, tiny_student, caplog):

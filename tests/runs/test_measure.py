@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from components.core.caller import Caller
 from components.core.errors import Cancelled
 from components.core.types import Timing
 from components.engines.base import DecodingOptions
@@ -20,8 +21,8 @@ OPTIONS = DecodingOptions()
 def test_the_device_is_waited_for_on_both_sides_of_a_part():
     waits_s = [1.0, 0.02]  # what was launched before the part, and within it
     stopwatch = RequestStopwatch(lambda: time.sleep(waits_s.pop(0)))
-    stopwatch.start("encoder")
-    stopwatch.stop("encoder")
+    with stopwatch.part("encoder"):
+        pass
     assert not waits_s
     assert 0.02 <= stopwatch.seconds["encoder"] < 1.0
 
@@ -29,11 +30,8 @@ def test_the_device_is_waited_for_on_both_sides_of_a_part():
 def test_parts_nest_and_add_up():
     stopwatch = RequestStopwatch(lambda: None)
     for _ in range(3):
-        stopwatch.start("generation")
-        stopwatch.start("encoder")
-        time.sleep(0.01)
-        stopwatch.stop("encoder")
-        stopwatch.stop("generation")
+        with stopwatch.part("generation"), stopwatch.part("encoder"):
+            time.sleep(0.01)
     assert stopwatch.seconds["generation"] >= stopwatch.seconds["encoder"] >= 0.03
 
 
@@ -68,7 +66,7 @@ def test_an_engine_is_warmed_up_once_on_one_window(pool, lanes, speechlike_clip,
     engine = pool.get(lanes[0])
     long = replace(speechlike_clip, samples=np.tile(speechlike_clip.samples, 15))
     with pytest.raises(Cancelled):
-        warm_up(engine, long, OPTIONS, cancelled=lambda: True)
+        warm_up(engine, long, OPTIONS, Caller(cancelled=lambda: True))
     warm_up(engine, long, OPTIONS)  # the cancelled one did not count
     warm_up(engine, long, OPTIONS)
     assert [clip.audio_length_s for clip in clips] == [30.0, 30.0]

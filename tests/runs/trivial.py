@@ -9,8 +9,7 @@ from components.core.types import ModelInfo, Segment, Transcript
 from components.engines.base import EngineOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from components.core.caller import Caller
     from components.core.settings import Settings
     from components.core.types import AudioClip, LaneSpec
     from components.engines.base import DecodingOptions, Stopwatch
@@ -24,6 +23,7 @@ class TrivialEngine:
 
     runtime = "eager"
     runtime_note = ""
+    warm = False
 
     def __init__(self, lane: LaneSpec, settings: Settings, device: Device, *_: object) -> None:
         self.info = ModelInfo(
@@ -40,24 +40,16 @@ class TrivialEngine:
         )
 
     def transcribe(
-        self,
-        clip: AudioClip,
-        options: DecodingOptions,
-        stopwatch: Stopwatch,
-        *,
-        cancelled: Callable[[], bool] | None = None,
+        self, clip: AudioClip, _options: DecodingOptions, stopwatch: Stopwatch, _caller: Caller | None = None
     ) -> EngineOutput:
-        stopwatch.start("features")
-        chance = zlib.crc32(clip.samples.tobytes())
-        stopwatch.stop("features")
-        stopwatch.start("generation")
-        stopwatch.start("encoder")
-        words = [WORDS[(chance >> shift) % 10] for shift in range(0, 30, 3)]
-        stopwatch.stop("encoder")
-        if self.info.lane_id == "distil":
-            words = words[chance % 3 :]
-        text = " ".join(words)
-        stopwatch.stop("generation")
+        with stopwatch.part("features"):
+            chance = zlib.crc32(clip.samples.tobytes())
+        with stopwatch.part("generation"):
+            with stopwatch.part("encoder"):
+                words = [WORDS[(chance >> shift) % 10] for shift in range(0, 30, 3)]
+            if self.info.lane_id == "distil":
+                words = words[chance % 3 :]
+            text = " ".join(words)
         return EngineOutput(Transcript(text, (Segment(start_s=0.0, end_s=1.0, text=text),), "en"), len(words) + 1)
 
     def synchronize(self) -> None: ...

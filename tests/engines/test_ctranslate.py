@@ -168,7 +168,7 @@ def test_an_interrupted_conversion_is_never_used_and_done_again(teacher_lane, tm
     save = ctranslate.json.dumps
 
     def interrupt(value, **_):
-        if isinstance(value, dict) and "suppress_tokens" in value:  # the last file of a conversion
+        if isinstance(value, dict) and "lang_to_id" in value:  # the last file of a conversion
             raise KeyboardInterrupt
         return save(value)
 

@@ -1,4 +1,4 @@
-"""How a clip is cut into windows, and how what was written for each becomes one transcript. Pure: no torch, no model.
+"""How a clip is cut into windows, and how what was written for each becomes one transcript. Pure: no model, no torch.
 
 Each way of cutting is a generator. It yields the span of the next window and is sent the tokens written for it, so one
 clip can be decoded alone or beside others in a batch; it returns the whole.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from components.core.types import Segment
 from components.engines.prompt import FRAME_S, TIMESTAMP_S
@@ -21,6 +23,18 @@ CHUNK_S = 15.0
 
 STRIDE_S = CHUNK_S / 6
 """Seconds that a chunk shares with each neighbour; Transformers' own default."""
+
+REST_FRAMES = 100
+"""Of speech that goes on past the end of a window, less than this is part of the last word there."""
+
+WORD_FRAMES = 20
+"""Speech shorter than this holds no word."""
+
+MIN_COVERED = 0.8
+"""Of the speech in a clip, the part that its segments have to cover; below it a person is warned."""
+
+LOOP_REPEATS, LOOP_CHARACTERS, LOOP_UNIT = 5, 40, 120
+"""A loop: a unit of at most so many characters, so often in a row, and so long in all."""
 
 FRAMES_PER_TIMESTAMP = round(TIMESTAMP_S / FRAME_S)
 
@@ -69,34 +83,70 @@ def single(frames: int, text: Detokenize) -> Windows:
     return text(tokens), []
 
 
-def sequential(
-    frames: int, content_frames: int, window_frames: int, special: SpecialTokens, text: Detokenize
+def sequential(  # noqa: PLR0917
+    frames: int,
+    content_frames: int,
+    window_frames: int,
+    speech: Sequence[Span],
+    special: SpecialTokens,
+    text: Detokenize,
 ) -> Windows:
     """Sequential long-form (Whisper paper, 3.8): each window starts where the last timestamp of the one before is.
 
-    The same windows as Transformers' ``generate`` makes, except that none starts at or after ``content_frames``: in
-    the silence that a short clip was padded with, models invent words. ``frames``: those of the clip, padding
-    included; ``window_frames``: those of one window.
+    The same windows as Transformers' ``generate`` makes, but only where there is something to hear: none starts at or
+    after ``content_frames``, in the silence that a short clip was padded with, and none is asked that holds no speech,
+    since models invent words there. ``frames``: those of the clip, padding included; ``window_frames``: those of one
+    window; ``speech``: where speech was found, empty where that is not known.
     """
     pieces: list[Piece] = []
     seek = 0
-    while seek < content_frames:
+    while (seek := next_start(seek, content_frames, window_frames, speech)) < content_frames:
         span = Span(seek, min(seek + window_frames, frames))
         tokens = yield span
         found, step = split(tokens, span, special)
         pieces += found
         seek += max(step, 1)
     whole = [token for piece in pieces for token in piece.tokens]
-    return text(whole), [Segment(piece.start_s, piece.end_s, text(piece.tokens)) for piece in pieces]
+    return text(whole), [
+        Segment(start_s=piece.start_s, end_s=piece.end_s, text=text(piece.tokens)) for piece in pieces
+    ]
 
 
-def chunked(frames: int, merge: Callable[[list[tuple[list[int], Shared]]], Written]) -> Windows:
-    """Chunked long-form: chunks with overlaps, each decoded by itself, merged at the end."""
-    written = []
+def next_start(seek: int, content_frames: int, window_frames: int, speech: Sequence[Span]) -> int:
+    """Where the next window starts: at ``seek``, or at the next speech where the window from there holds none.
+
+    Speech that began before ``seek`` and goes on for less than a second was heard by the window before: asked again,
+    a model writes half a word.
+    """
+    if not speech:
+        return seek
+    for span in speech:
+        ended = span.stop <= seek
+        heard = 0 < seek and span.start < seek and span.stop - seek < REST_FRAMES
+        if not ended and not heard:
+            return span.start if span.start >= seek + window_frames else seek
+    return content_frames
+
+
+def chunked(
+    frames: int, speech: Sequence[Span], merge: Callable[[list[tuple[list[int], Shared]]], Written]
+) -> Windows:
+    """Chunked long-form: chunks with overlaps, each decoded by itself, merged at the end.
+
+    A chunk without speech between its overlaps is not asked; ``speech`` is empty where it is not known.
+    """
+    written: list[tuple[list[int], Shared]] = []
     for span, shared in chunks(frames):
-        tokens = yield span
+        core = Span(span.start + round(shared[1] / FRAME_S), span.stop - round(shared[2] / FRAME_S))
+        asked = not speech or overlap(core, speech) >= WORD_FRAMES
+        tokens = (yield span) if asked else []
         written.append((tokens, shared))
     return merge(written)
+
+
+def overlap(span: Span, others: Sequence[Span]) -> int:
+    """Frames that a span has in common with others, which do not overlap each other."""
+    return sum(max(0, min(span.stop, other.stop) - max(span.start, other.start)) for other in others)
 
 
 def split(tokens: list[int], span: Span, special: SpecialTokens) -> tuple[list[Piece], int]:
@@ -138,4 +188,35 @@ def chunks(frames: int) -> list[tuple[Span, Shared]]:
             found.append((Span(start, stop), ((stop - start) * FRAME_S, left * FRAME_S, right * FRAME_S)))
         if not right:
             break
+    return found
+
+
+def repeats_itself(text: str) -> bool:
+    """Whether a stretch of text is one phrase over and over, in words or in characters."""
+    characters = np.frombuffer(" ".join(text.casefold().split()).encode("utf-32-le"), dtype=np.uint32)
+    return any(_longest_run(characters, unit) for unit in range(1, min(LOOP_UNIT, len(characters) // 2) + 1))
+
+
+def _longest_run(characters: np.ndarray, unit: int) -> bool:
+    """Whether the text repeats with this period for long enough."""
+    differs = np.flatnonzero(characters[unit:] != characters[:-unit])
+    edges = np.concatenate([[-1], differs, [len(characters) - unit]])
+    repeated = int(np.diff(edges).max()) - 1 + unit  # characters of the longest stretch, its first unit included
+    return repeated >= max(LOOP_CHARACTERS, LOOP_REPEATS * unit)
+
+
+def uncovered_s(segments: Sequence[Segment], speech: Sequence[Span]) -> float:
+    """Seconds of speech outside all segments."""
+    covered = [Span(round(each.start_s / FRAME_S), round(each.end_s / FRAME_S)) for each in _joined(segments)]
+    return sum(span.stop - span.start - overlap(span, covered) for span in speech) * FRAME_S
+
+
+def _joined(segments: Sequence[Segment]) -> list[Segment]:
+    """Segments in order, those that overlap made one."""
+    found: list[Segment] = []
+    for each in sorted(segments, key=lambda segment: segment.start_s):
+        if found and each.start_s <= found[-1].end_s:
+            last = found.pop()
+            each = Segment(start_s=last.start_s, end_s=max(last.end_s, each.end_s), text="")
+        found.append(each)
     return found

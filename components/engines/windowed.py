@@ -20,6 +20,7 @@ from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 from components.core.caller import NOBODY, Caller
 from components.core.catalog import checkpoint_name
 from components.core.errors import LaneError
+from components.core.speech import find_speech
 from components.core.types import SAMPLING_RATE, Segment, Transcript
 from components.engines import longform
 from components.engines.base import EngineOutput, Window
@@ -229,9 +230,10 @@ class WindowedEngine(abc.ABC):
 
     def _job(self, clip: AudioClip, language: str, options: DecodingOptions, stopwatch: Stopwatch) -> _Job:
         long = len(clip.samples) > self.window_samples
+        speech = _speech(clip)
         if long and options.long_form == "chunked":
             frames = math.ceil(len(clip.samples) / self.extractor.hop_length)
-            windows = longform.chunked(frames, lambda written: self._merged(written, clip, options))
+            windows = longform.chunked(frames, speech, lambda written: self._merged(written, clip, options))
             return _Job(
                 clip, language, options.timestamps, windows, lambda span: self._chunk_features(clip, span, stopwatch)
             )
@@ -240,7 +242,9 @@ class WindowedEngine(abc.ABC):
         frames = features.shape[-1]
         content_frames = min(frames, math.ceil(clip.audio_length_s / FRAME_S))
         if long or options.timestamps:
-            windows = longform.sequential(frames, content_frames, self.window_frames, self.special, self._text)
+            windows = longform.sequential(
+                frames, content_frames, self.window_frames, speech, self.special, self._text
+            )
         else:
             windows = longform.single(content_frames, self._text)
 
@@ -306,7 +310,8 @@ class WindowedEngine(abc.ABC):
         for part in merged.get("chunks", ()):
             start_s, end_s = part["timestamp"]
             start_s = (segments[-1].end_s if segments else 0.0) if start_s is None else start_s
-            segments.append(Segment(start_s, clip.audio_length_s if end_s is None else end_s, part["text"]))
+            end_s = clip.audio_length_s if end_s is None else end_s
+            segments.append(Segment(start_s=start_s, end_s=end_s, text=part["text"]))
         return text.strip(), segments
 
     def _output(self, job: _Job, options: DecodingOptions) -> EngineOutput:
@@ -314,21 +319,24 @@ class WindowedEngine(abc.ABC):
         found = [decoded for _, decoded in job.decoded]
         windows = tuple(self._window(job.clip, span, decoded) for span, decoded in job.decoded)
         tokens, drafted = sum(len(each.tokens) for each in found), sum(each.drafted for each in found)
+        shown = _shown(segments, job.clip.audio_length_s)
         timed = bool(found) and all(len(each.times_s) == len(each.tokens) for each in found)
         return EngineOutput(
-            Transcript(text, _shown(segments, job.clip.audio_length_s) if options.timestamps else (), job.language),
+            Transcript(text=text, segments=shown if options.timestamps else (), language=job.language),
             tokens,
             all(window.ended for window in windows),
             acceptance_rate=sum(each.accepted for each in found) / drafted if drafted else None,
             tokens_per_pass=tokens / sum(each.passes for each in found) if drafted else None,
             windows=windows,
             token_times_s=tuple(time for each in found for time in each.times_s) if timed else None,
+            warnings=(*_loops(windows), *_gaps(shown, _speech(job.clip))),
         )
 
     def _window(self, clip: AudioClip, span: longform.Span, decoded: Decoded) -> Window:
         ended = bool(decoded.tokens) and decoded.tokens[-1] == self.special.end
         end_s = round(min(span.end_s, clip.audio_length_s), 2)
-        return Window(round(span.start_s, 2), end_s, tuple(decoded.tokens), ended)
+        looped = longform.repeats_itself(self._text(decoded.tokens))
+        return Window(round(span.start_s, 2), end_s, tuple(decoded.tokens), ended, looped)
 
     def _language(self, language: str | None) -> str | None:
         """A language as a code; an English-only checkpoint takes none.
@@ -351,7 +359,37 @@ class WindowedEngine(abc.ABC):
 def _shown(segments: Sequence[Segment], audio_length_s: float) -> tuple[Segment, ...]:
     """The segments that say something; a model's times may run past the end of the clip."""
     return tuple(
-        Segment(round(min(each.start_s, audio_length_s), 2), round(min(each.end_s, audio_length_s), 2), text)
+        Segment(
+            start_s=round(min(each.start_s, audio_length_s), 2),
+            end_s=round(min(each.end_s, audio_length_s), 2),
+            text=text,
+        )
         for each in segments
         if (text := each.text.strip())
     )
+
+
+def _speech(clip: AudioClip) -> list[longform.Span]:
+    """Where there is speech in a clip, in frames; empty where none was found, so that nothing is known."""
+    spans = find_speech(clip).spans
+    return [longform.Span(math.floor(start_s / FRAME_S), math.ceil(end_s / FRAME_S)) for start_s, end_s in spans]
+
+
+def _loops(windows: Sequence[Window]) -> Iterator[str]:
+    looped = [f"{_clock(window.start_s)} to {_clock(window.end_s)}" for window in windows if window.looped]
+    if looped:
+        more = f" and {len(looped) - 3} more" if len(looped) > 3 else ""  # noqa: PLR2004
+        yield f"It repeats itself over and over at {', '.join(looped[:3])}{more}: the time this took is no measure."
+
+
+def _gaps(segments: Sequence[Segment], speech: Sequence[longform.Span]) -> Iterator[str]:
+    """Warn of speech that nothing was written for, where the segments tell."""
+    whole_s = sum(span.stop - span.start for span in speech) * FRAME_S
+    missed_s = longform.uncovered_s(segments, speech)
+    if segments and missed_s > (1 - longform.MIN_COVERED) * whole_s:
+        ends = f", and ends at {_clock(segments[-1].end_s)}" if segments[-1].end_s < speech[-1].start_s else ""
+        yield f"It wrote nothing for {missed_s:.0f} of {whole_s:.0f} s of speech{ends}."
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

@@ -30,12 +30,12 @@ OPTIONS = DecodingOptions()
 
 def bare(engine: Any, clip: AudioClip) -> str:
     """The loop that anybody would write."""
-    inputs = engine.processor(clip.samples, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+    inputs = engine.extractor(clip.samples, sampling_rate=SAMPLING_RATE, return_tensors="pt")
     features = inputs.input_features.to(engine.model.device, engine.model.dtype)
-    prompt = {"language": "en", "task": "transcribe"} if engine.multilingual else {}
+    prompt = {"language": "en", "task": "transcribe"} if engine.special.languages else {}
     with torch.no_grad():
         tokens = engine.model.generate(features, return_timestamps=True, **prompt)
-    return engine.processor.batch_decode(tokens, skip_special_tokens=True)[0]
+    return engine.tokenizer.batch_decode(tokens, skip_special_tokens=True)[0]
 
 
 def main() -> int:

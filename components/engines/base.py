@@ -63,6 +63,11 @@ class EngineOutput:
     warnings: tuple[str, ...] = ()
     """Sentences on what may be wrong with the text, for a person."""
 
+    @property
+    def looped(self) -> bool:
+        """Whether a window repeats itself, so that its time says nothing about speed."""
+        return any(window.looped for window in self.windows)
+
 
 class Stopwatch(Protocol):
     """What an engine wraps around its parts; implemented by ``runs.measure`` alone."""

@@ -107,9 +107,7 @@ def sequential(  # noqa: PLR0917
         pieces += found
         seek += max(step, 1)
     whole = [token for piece in pieces for token in piece.tokens]
-    return text(whole), [
-        Segment(start_s=piece.start_s, end_s=piece.end_s, text=text(piece.tokens)) for piece in pieces
-    ]
+    return text(whole), [Segment(start_s=piece.start_s, end_s=piece.end_s, text=text(piece.tokens)) for piece in pieces]
 
 
 def next_start(seek: int, content_frames: int, window_frames: int, speech: Sequence[Span]) -> int:
@@ -122,15 +120,13 @@ def next_start(seek: int, content_frames: int, window_frames: int, speech: Seque
         return seek
     for span in speech:
         ended = span.stop <= seek
-        heard = 0 < seek and span.start < seek and span.stop - seek < REST_FRAMES
+        heard = seek > 0 and span.start < seek and span.stop - seek < REST_FRAMES
         if not ended and not heard:
             return span.start if span.start >= seek + window_frames else seek
     return content_frames
 
 
-def chunked(
-    frames: int, speech: Sequence[Span], merge: Callable[[list[tuple[list[int], Shared]]], Written]
-) -> Windows:
+def chunked(frames: int, speech: Sequence[Span], merge: Callable[[list[tuple[list[int], Shared]]], Written]) -> Windows:
     """Chunked long-form: chunks with overlaps, each decoded by itself, merged at the end.
 
     A chunk without speech between its overlaps is not asked; ``speech`` is empty where it is not known.
@@ -215,8 +211,6 @@ def _joined(segments: Sequence[Segment]) -> list[Segment]:
     """Segments in order, those that overlap made one."""
     found: list[Segment] = []
     for each in sorted(segments, key=lambda segment: segment.start_s):
-        if found and each.start_s <= found[-1].end_s:
-            last = found.pop()
-            each = Segment(start_s=last.start_s, end_s=max(last.end_s, each.end_s), text="")
-        found.append(each)
+        last = found.pop() if found and each.start_s <= found[-1].end_s else each
+        found.append(Segment(start_s=last.start_s, end_s=max(last.end_s, each.end_s), text=""))
     return found

@@ -242,9 +242,7 @@ class WindowedEngine(abc.ABC):
         frames = features.shape[-1]
         content_frames = min(frames, math.ceil(clip.audio_length_s / FRAME_S))
         if long or options.timestamps:
-            windows = longform.sequential(
-                frames, content_frames, self.window_frames, speech, self.special, self._text
-            )
+            windows = longform.sequential(frames, content_frames, self.window_frames, speech, self.special, self._text)
         else:
             windows = longform.single(content_frames, self._text)
 
@@ -378,7 +376,7 @@ def _speech(clip: AudioClip) -> list[longform.Span]:
 def _loops(windows: Sequence[Window]) -> Iterator[str]:
     looped = [f"{_clock(window.start_s)} to {_clock(window.end_s)}" for window in windows if window.looped]
     if looped:
-        more = f" and {len(looped) - 3} more" if len(looped) > 3 else ""  # noqa: PLR2004
+        more = f" and {len(looped) - 3} more" if len(looped) > 3 else ""
         yield f"It repeats itself over and over at {', '.join(looped[:3])}{more}: the time this took is no measure."
 
 

@@ -171,7 +171,7 @@ def _scored_run(
     timings = tuple(measurement.timing for measurement in entry.measurements)
     median = entry.measurements[lower_median(timings)]
     output, info = median.output, entry.engine.info
-    counts = find_speech(clip).counts_as_speed
+    counts = find_speech(clip).counts_as_speed and not any(each.output.looped for each in entry.measurements)
     peaks = [peak for peak in (each.peak_memory_bytes for each in entry.measurements) if peak is not None]
     return LaneRun(
         clip_id=clip.clip_id,
@@ -190,10 +190,12 @@ def _scored_run(
         **_scores(output.transcript, reference, normalizer),
         warnings=(
             *_heard(clip),
+            *output.warnings,
             *scoring.warning_signs(output.transcript.text, output.generated_tokens, baseline_tokens, output.ended),
         ),
         acceptance_rate=output.acceptance_rate,
         tokens_per_pass=output.tokens_per_pass,
+        token_times_s=output.token_times_s,
         peak_memory_bytes=max(peaks, default=None),
         notes=clip.notes,
     )

@@ -10,6 +10,7 @@ import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.pipelines.automatic_speech_recognition import chunk_iter
 
+from components.core.types import Segment
 from components.engines import longform
 from components.engines.longform import CHUNK_S, STRIDE_S, Span
 from components.engines.prompt import FRAME_S, TIMESTAMP_S, SpecialTokens
@@ -71,7 +72,7 @@ def test_windows_follow_the_timestamps_and_none_starts_after_the_clip():
         [ZERO, 97, ZERO + 60, ZERO + 60, 99, SPECIAL.end],  # up to 1.2 s, then an unfinished one
         [ZERO, 98, ZERO + 90, ZERO + 90, SPECIAL.end],  # up to 1.2 + 1.8 s: the end of the clip
     ]
-    spans, (written, segments) = drive(longform.sequential(3000, 300, 3000, SPECIAL, text), script)
+    spans, (written, segments) = drive(longform.sequential(3000, 300, 3000, (), SPECIAL, text), script)
     assert spans == [Span(0, 3000), Span(120, 3000)]
     assert written == "ab"
     assert [(part.start_s, part.end_s, part.text) for part in segments] == [(0.0, 1.2, "a"), (1.2, 3.0, "b")]
@@ -86,3 +87,67 @@ def test_chunks_are_those_of_transformers_pipeline(samples):
     for index, ((span, shared), item) in enumerate(zip(ours, theirs, strict=True)):
         assert span.start == index * 1000
         assert shared == pytest.approx([each / 16_000 for each in item["stride"]], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("seek", "speech", "start"),
+    [
+        (0, [], 0),  # not known where speech is
+        (3000, [], 3000),
+        (0, [Span(20, 1100)], 0),
+        (3000, [Span(20, 1100)], 6000),  # 11 s of speech, 49 s of nothing
+        (3000, [Span(20, 1100), Span(5100, 5900)], 3000),  # somewhere in the window
+        (3000, [Span(20, 1100), Span(6030, 6100)], 6030),  # beyond the window: begin there
+        (3000, [Span(20, 3015)], 6000),  # the end of a word that the window before has heard
+        (3000, [Span(20, 3150)], 3000),  # more than that
+        (3000, [Span(20, 2950), Span(3110, 3150)], 3000),  # a short word of its own
+        (0, [Span(0, 40)], 0),  # a short clip
+    ],
+)
+def test_a_window_starts_where_there_is_speech(seek, speech, start):
+    assert longform.next_start(seek, 6000 if start == 6000 else 7000, 3000, speech) == start
+
+
+def test_windows_without_speech_are_not_asked():
+    spans, (written, segments) = drive(
+        longform.sequential(6000, 6000, 3000, [Span(0, 1100)], SPECIAL, text), [[ZERO, 97, ZERO + 550, SPECIAL.end]]
+    )
+    assert spans == [Span(0, 3000)]
+    assert (written, [segment.end_s for segment in segments]) == ("a", [11.0])
+
+
+def test_chunks_without_speech_are_not_asked():
+    speech = [Span(0, 700), Span(4300, 4500)]
+    merged = []
+    spans, _ = drive(longform.chunked(6000, speech, lambda written: merged.extend(written) or ("", [])), [[97]] * 9)
+    assert [(span.start, span.stop) for span in spans] == [(0, 1500), (4000, 5500)]
+    assert [tokens for tokens, _ in merged] == [[97], [], [], [], [97], []][: len(merged)]
+
+
+@pytest.mark.parametrize(
+    ("said", "loops"),
+    [
+        ("", False),
+        ("And so, my fellow Americans, ask not what your country can do for you.", False),
+        ("no no no no", False),
+        ("ha ha ha ha ha ha", False),
+        ("nine nine nine two nine nine nine two", False),
+        ("or " * 30, True),
+        ("or or or " * 75, True),
+        ("I begin well. " + "Thank you for watching. " * 6, True),
+        ("ご視聴ありがとうございました" * 5, True),
+        ("我" * 60, True),
+        ("a" * 200, True),
+        ("The tale goes on and on, " * 4 + "and ends.", False),
+        ("x".join(f"{index:03}" for index in range(300)), False),
+    ],
+)
+def test_loops_in_words_and_characters(said, loops):
+    assert longform.repeats_itself(said) == loops
+
+
+def test_speech_without_segments_is_counted():
+    segments = [Segment(start_s=start, end_s=end, text="a") for start, end in ((0.0, 4.0), (3.0, 5.0), (9.0, 9.5))]
+    assert longform.uncovered_s(segments, [Span(0, 600), Span(900, 1000)]) == pytest.approx(1.5)
+    assert longform.uncovered_s([], [Span(0, 600)]) == pytest.approx(6)
+    assert longform.uncovered_s(segments, []) == 0

@@ -73,7 +73,8 @@ def load_audio(
     Args:
         source: A path, ``-`` for standard input, the bytes of a file, ``(rate, samples)`` with the rate in hertz and
             samples of any integer or float dtype, shape ``(n,)`` or ``(n, channels)``, or a row of a data set:
-            ``{"array", "sampling_rate"}`` or ``{"bytes", "path"}``. A clip is returned as it is.
+            ``{"array", "sampling_rate"}`` or ``{"bytes", "path"}``, with ``offset`` and ``duration`` in seconds where
+            the clip is a part of it. A clip is returned as it is.
         clip_id: The name of the clip; by default the file's name without its suffix, or ``clip``.
         max_audio_s: The longest clip taken, in seconds; a day at most.
         track: Which sound track of the file, counted from 1; by default the one that the file calls its default.
@@ -87,16 +88,25 @@ def load_audio(
     if isinstance(source, AudioClip):
         return source
     limit_s = min(LONGEST_S, LONGEST_S if max_audio_s is None else max_audio_s)
+    span = _span(source)
     source = _plain(source)
     if isinstance(source, tuple):
         rate, samples = source
-        return _clip(clip_id or "clip", lambda _: _frames_of_array(rate, samples), limit_s, caller)
+        return _clip(clip_id or "clip", lambda _: _frames_of_array(rate, samples), limit_s, span, caller)
     with _opened(source, file_limit_bytes(limit_s), caller) as (file, name):
 
         def sound(notes: list[str]) -> Sound:
             return read_recording(file, notes, track=track, caller=caller)
 
-        return _clip(clip_id or name, sound, limit_s, caller)
+        return _clip(clip_id or name, sound, limit_s, span, caller)
+
+
+def _span(source: Source | None) -> tuple[int, int]:
+    """The first sample of the clip and the one behind its last, at 16 kHz."""
+    given = source if isinstance(source, dict) else {}
+    start = round(SAMPLING_RATE * (given.get("offset") or 0.0))
+    duration_s = given.get("duration")
+    return start, start + round(SAMPLING_RATE * (10 * LONGEST_S if duration_s is None else duration_s))
 
 
 def _plain(source: Source | None) -> str | os.PathLike[str] | bytes | tuple[int, np.ndarray]:
@@ -239,20 +249,17 @@ def _full_scale(samples: np.ndarray) -> tuple[float, float]:
 # -- to mono
 
 
-def _clip(clip_id: str, sound: Callable[[list[str]], Sound], limit_s: float, caller: Caller) -> AudioClip:
+def _clip(
+    clip_id: str, sound: Callable[[list[str]], Sound], limit_s: float, span: tuple[int, int], caller: Caller
+) -> AudioClip:
     """Mix down what ``sound`` gives; it is read a second time where the channels turn out to cancel."""
     notes: list[str] = []
-    mix = _Mix(limit_s, caller)
-    for part in sound(notes):
-        mix.add(part)
-    samples = mix.finish(notes)
+    mix = _Mix(limit_s, caller, span)
+    samples = mix.down(sound(notes), notes)
     channel = mix.channel_instead()
     if channel is not None:
         notes = []
-        mix = _Mix(limit_s, caller, channel)
-        for part in sound(notes):
-            mix.add(part)
-        samples = mix.finish(notes)
+        samples = _Mix(limit_s, caller, span, channel).down(sound(notes), notes)
         notes.append(f"The channels of this file cancel each other, so the louder one was taken, number {channel + 1}.")
     return AudioClip(clip_id, samples, notes=tuple(notes))
 
@@ -260,18 +267,35 @@ def _clip(clip_id: str, sound: Callable[[list[str]], Sound], limit_s: float, cal
 class _Mix:
     """Collects sound as mono float32 at 16 kHz: the mean of the channels, or one of them.
 
-    ``channel``: counted from 0; where a part of the recording has fewer, its mean is taken.
+    ``span``: the samples to keep, from and to. ``channel``: counted from 0; where there are fewer, their mean
+    is taken.
     """
 
-    def __init__(self, limit_s: float, caller: Caller = NOBODY, channel: int | None = None) -> None:
+    def __init__(
+        self,
+        limit_s: float,
+        caller: Caller = NOBODY,
+        span: tuple[int, int] = (0, sys.maxsize),
+        channel: int | None = None,
+    ) -> None:
         self._limit_s = limit_s
         self._caller = caller
+        self._start, self._stop = span
+        self._came = 0  # samples, those left out counted too
         self._channel = channel
         self._pcm = bytearray()  # grows in place, so that an hour is never held twice
         self._resampler: av.AudioResampler | None = None
         self._shape: tuple[str, str, int] | None = None
         self._silences: list[tuple[int, int]] = []  # from sample, to sample
         self._powers = _Powers()
+
+    def down(self, sound: Sound, notes: list[str]) -> np.ndarray:
+        """Everything that comes, see ``finish``."""
+        for part in sound:
+            self.add(part)
+            if self._came >= self._stop:
+                break
+        return self.finish(notes)
 
     def add(self, part: av.AudioFrame | float) -> None:
         """Take a frame, or so many seconds of silence; a stream may change its format between frames.
@@ -283,9 +307,10 @@ class _Mix:
         self._caller.check()
         if isinstance(part, float):
             self._flush()
-            start = self._length()
-            self._grow(bytes(4 * min(round(part * SAMPLING_RATE), self._left() + 1)))
-            self._silences.append((start, self._length()))
+            before = self._length()
+            kept = self._kept(round(part * SAMPLING_RATE))
+            self._grow(bytes(4 * min(kept.stop - kept.start, self._left() + 1)))
+            self._silences.append((before, self._length()))
             return
         shape = (part.format.name, part.layout.name, part.sample_rate)
         if self._resampler is None or shape != self._shape:
@@ -300,6 +325,11 @@ class _Mix:
     def finish(self, notes: list[str]) -> np.ndarray:
         """Everything, shape ``(n,)``, read-only, without offset, in [-1, 1]."""
         self._flush()
+        if not self._pcm and self._start:
+            raise AudioError(
+                f"The clip should start at {self._start / SAMPLING_RATE:.1f} s, and the recording ends at "
+                f"{self._came / SAMPLING_RATE:.1f} s."
+            )
         if not self._pcm:
             raise AudioError("The audio holds no samples. Record again, or choose another file.")
         samples = np.frombuffer(self._pcm, dtype=np.float32)
@@ -331,6 +361,7 @@ class _Mix:
 
     def _take(self, frame: av.AudioFrame) -> None:
         samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+        samples = samples[self._kept(len(samples))]
         if self._channel is not None and self._channel < samples.shape[1]:
             mono = np.ascontiguousarray(samples[:, self._channel])
         else:
@@ -346,6 +377,13 @@ class _Mix:
             raise AudioError(
                 f"The audio is longer than {_duration(self._limit_s)}, the limit here. Cut it into shorter parts."
             )
+
+    def _kept(self, count: int) -> slice:
+        """Which of the next ``count`` samples belong to the clip."""
+        start = min(count, max(0, self._start - self._came))
+        stop = max(start, min(count, self._stop - self._came))
+        self._came += count
+        return slice(start, stop)
 
     def _length(self) -> int:
         return len(self._pcm) // 4

@@ -1,9 +1,8 @@
-"""Files of JSON lines: rows of a benchmark, and the manifest of a data set. Read line by line, never as a whole."""
+"""Files of rows, the JSON lines that a benchmark writes. Read line by line, never as a whole."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +13,6 @@ from components.core.types import ROWS_FORMAT, LaneFailure, LaneRun, Row, RowsHe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-
-@dataclass(frozen=True)
-class ManifestRow:
-    """One clip of a data set; ``text`` is its reference, empty where nothing is said, ``None`` where none is known."""
-
-    clip_id: str
-    audio: Path
-    text: str | None = None
-    language: str | None = None
 
 
 def to_line(row: Row | RowsHeader | Mapping[str, Any]) -> str:
@@ -69,33 +58,6 @@ def parse_row(row: Mapping[str, Any]) -> Row:
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors(include_url=False)[0]
     return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-
-
-def read_manifest(path: str | Path) -> Iterator[ManifestRow]:
-    """Read a manifest, one ``{"clip_id", "audio", "text", "language"}`` a line; ``audio`` is relative to the manifest.
-
-    ``text`` may be empty (nothing is said), or missing or null (no reference); ``language`` may be missing. Other
-    fields are ignored. Whether the audio is there is not looked at: a clip that is missing is a failure of that clip.
-
-    Raises:
-        ManifestError: the file cannot be read; a line is not such a row; two rows share a clip id; there is no row.
-    """
-    path = Path(path)
-    seen: set[str] = set()
-    for number, row in _json_lines(path):
-        clip_id, audio, text, language = (row.get(key) for key in ("clip_id", "audio", "text", "language"))
-        if not isinstance(clip_id, str) or not clip_id or not isinstance(audio, str) or not audio:
-            raise ManifestError(f"Line {number} of {path.name} needs a clip_id and an audio, both text.")
-        if not isinstance(text, str | None):
-            raise ManifestError(f"Line {number} of {path.name}: text, the reference, must be text or null.")
-        if not isinstance(language, str | None):
-            raise ManifestError(f"Line {number} of {path.name}: language must be a code of Whisper's, or null.")
-        if clip_id in seen:
-            raise ManifestError(f"Line {number} of {path.name} repeats the clip id {clip_id!r}. Make each its own.")
-        seen.add(clip_id)
-        yield ManifestRow(clip_id, path.parent / audio, text, language)
-    if not seen:
-        raise ManifestError(f"{path.name} lists no clips.")
 
 
 def _json_lines(path: Path, *, torn_end: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -416,7 +416,8 @@ class RowsHeader(_Noun):
     """First line of a file of rows. ``checkpoints`` maps a lane to its checkpoint, ``id@revision`` where pinned.
 
     ``settings``: what a resumed run must share. ``data`` names the data set; ``None`` in older files. ``machines``:
-    every machine that wrote rows, where a resumed run was on another one.
+    every machine that wrote rows, where a resumed run was on another one. ``data_states``: digests of what the data set
+    listed, each time that it ran. ``data_notes``: what is to be said of it, as sentences.
     """
 
     format: Literal["whisper-vs-distil-whisper/1"] = ROWS_FORMAT
@@ -426,15 +427,21 @@ class RowsHeader(_Noun):
     machine: Machine
     data: Name | None = None
     machines: tuple[Machine, ...] = ()
+    data_states: tuple[Name, ...] = ()
+    data_notes: tuple[Text, ...] = ()
 
     @property
     def all_machines(self) -> tuple[Machine, ...]:
         return self.machines or (self.machine,)
 
     def to_json(self) -> dict[str, Any]:
-        """The header line; ``data`` and ``machines`` only where they say something."""
+        """The header line; those that may be empty only where they say something."""
         row = self.model_dump(mode="json")
-        return {key: value for key, value in row.items() if value or key not in {"data", "machines"}}
+        return {
+            key: value
+            for key, value in row.items()
+            if value or key not in {"data", "machines", "data_states", "data_notes"}
+        }
 
 
 class LaneTotals(_Noun):

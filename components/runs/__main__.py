@@ -214,16 +214,16 @@ def _benchmark(options: argparse.Namespace) -> int:
 def _source(options: argparse.Namespace, settings: Settings) -> Source | str:
     if options.manifest:
         return options.manifest
-    from components.runs.sources import HubDataSet
+    from components.runs.sources import data_set
 
-    return HubDataSet(
+    return data_set(
         options.dataset,
-        options.config,
-        options.split,
-        options.audio_column,
-        options.text_column,
-        options.id_column,
-        settings.token,
+        config=options.config,
+        split=options.split,
+        audio_column=options.audio_column,
+        text_column=options.text_column,
+        id_column=options.id_column,
+        token=settings.token,
     )
 
 

@@ -86,6 +86,8 @@ def steps(
         settings=dict(settings),
         machine=devices.machine(share.processes),
         data=source.name,
+        data_states=tuple(filter(None, (getattr(source, "state", None),))),
+        data_notes=getattr(source, "notes", ()),
     )
     with share.open(output, header, resume=resume, retry_failed=retry_failed) as file:
         turn = 0
@@ -125,11 +127,15 @@ def read_report(path: str | Path) -> Report:
 def _rows(
     item: Item, lanes: Sequence[LaneSpec], compare_item: CompareItem, baseline_tokens: int | None
 ) -> tuple[Row, ...]:
-    try:
-        comparison = compare_item(item, lanes, baseline_tokens)
-    except (AudioError, TextError) as error:
-        return tuple(LaneFailure(clip_id=item.clip_id, lane_id=lane.lane_id, message=error.message) for lane in lanes)
-    return (*comparison.runs, *comparison.failures)
+    fault = item.fault
+    if fault is None:
+        try:
+            comparison = compare_item(item, lanes, baseline_tokens)
+        except (AudioError, TextError) as error:
+            fault = error.message
+        else:
+            return (*comparison.runs, *comparison.failures)
+    return tuple(LaneFailure(clip_id=item.clip_id, lane_id=lane.lane_id, message=fault) for lane in lanes)
 
 
 def _of(number: int, total: int | None) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from components.core import catalog
 from components.core.audio import load_audio
 from components.core.errors import CheckpointError, LaneError, WhisperSpaceError
-from components.core.files import read_manifest
 from components.core.fitting import check_fit
+from components.core.manifests import read_manifest
 from components.core.normalizers import DEFAULT
 from components.core.normalizers import normalizer as find_normalizer
 from components.core.settings import CUSTOM_PAIR

@@ -139,19 +139,33 @@ class RowFile:
                 end = start
 
     def _renew(self, theirs: RowsHeader, ours: RowsHeader, *, retry_failed: bool) -> None:
-        """Note another machine in the header, and drop failures, by a new file in the old one's place."""
-        machines = theirs.all_machines
-        new = ours.machine not in machines
+        """Note another machine and a changed data set in the header, and drop failures, by a new file in its place."""
+        machines, states = theirs.all_machines, theirs.data_states
+        moved, changed = ours.machine not in machines, not set(ours.data_states) <= set(states)
         failed = retry_failed and any(isinstance(row, LaneFailure) for row in read_rows(self.path)[1])
-        if not new and not failed:
+        if not moved and not changed and not failed:
             return
-        header = theirs.model_copy(update={"machines": (*machines, ours.machine) if new else machines})
+        header = theirs.model_copy(
+            update={
+                "machines": (*machines, ours.machine) if moved else theirs.machines,
+                "data_states": (*states, *ours.data_states) if changed else states,
+            }
+        )
         replace_rows(self.path, header, lambda row: not (retry_failed and "message" in row))
 
     @contextlib.contextmanager
     def _sentences(self) -> Iterator[None]:
         try:
             yield
+        except (FileNotFoundError, NotADirectoryError) as error:
+            folder = self.path.parent.name or "there"
+            raise ManifestError(
+                f"{self.path.name} cannot be written: there is no folder {folder}. Make it, or choose another."
+            ) from error
+        except (IsADirectoryError, PermissionError) as error:
+            raise ManifestError(
+                f"{self.path.name} cannot be written: {error.strerror}. Choose another place, or another name."
+            ) from error
         except OSError as error:
             raise ManifestError(
                 f"{self.path.name} cannot be written: {error.strerror or error}. Finished rows are kept: "

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import random
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from components.core import catalog, files
+from components.core import catalog, manifests
 from components.core.errors import ManifestError
+from components.core.manifests import base_name, composed, open_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,11 +24,17 @@ DATASETS = "datasets==5.2.0"
 
 @dataclass(frozen=True)
 class Item:
-    """One clip to run. ``audio``: what ``core.audio.load_audio`` takes; ``text``: see ``core.files.ManifestRow``."""
+    """One clip to run.
+
+    ``audio``: what ``core.audio.load_audio`` takes. ``text``, ``language``: see ``core.manifests.ManifestRow``.
+    ``fault``: why it cannot be run, as a sentence; it is a failed row then, and the others go on.
+    """
 
     clip_id: str
-    audio: Path | bytes
+    audio: Path | bytes | Mapping[str, Any]
     text: str | None = None
+    language: str | None = None
+    fault: str | None = None
 
 
 class Source(Protocol):
@@ -36,7 +45,7 @@ class Source(Protocol):
         """What the header of the rows calls it: rows of one file come from one data set."""
 
     def count(self) -> int | None:
-        """How many clips there are, where that is known; looks for mistakes in the whole of it, where it can."""
+        """How many clips there are, where that is known."""
 
     def items(self, seed: int | None = None) -> Iterator[Item]:
         """The clips, in an order shuffled by ``seed`` where one is given. Their audio is read as each is asked for."""
@@ -44,26 +53,50 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Manifest:
-    """JSON lines, see ``core.files.read_manifest``."""
+    """A list of clips, see ``core.manifests.read_manifest``."""
 
     path: Path
 
     @property
     def name(self) -> str:
-        return "the shipped examples" if self.path.resolve() == catalog.EXAMPLES else self.path.name
+        return "the shipped examples" if self.path.resolve() == catalog.EXAMPLES else composed(self.path.name)
+
+    @property
+    def state(self) -> str:
+        """A digest of what it lists, which can change between two runs of one file of rows."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
     def count(self) -> int:
-        return sum(1 for _ in files.read_manifest(self.path))
+        return sum(1 for _ in manifests.read_manifest(self.path))
 
     def items(self, seed: int | None = None) -> Iterator[Item]:
-        rows: Iterable[files.ManifestRow] = files.read_manifest(self.path)
+        rows: Iterable[manifests.ManifestRow] = manifests.read_manifest(self.path)
         for row in rows if seed is None else _shuffled(rows, seed):
-            yield Item(row.clip_id, row.audio, row.text)
+            yield Item(row.clip_id, _audio_of(row), row.text, row.language, row.fault)
+
+
+def _audio_of(row: manifests.ManifestRow) -> Path | Mapping[str, Any]:
+    path = _existing(row.audio)
+    if not row.offset_s and row.duration_s is None:
+        return path
+    return {"path": path, "offset": row.offset_s, "duration": row.duration_s}
+
+
+def _existing(path: Path) -> Path:
+    """The file meant: a table may compose its characters otherwise than the disk, or use the slashes of Windows."""
+    if path.exists():
+        return path
+    names = [str(path), str(path).replace("\\", "/")]
+    others = (Path(unicodedata.normalize(form, name)) for name in names for form in ("NFC", "NFD"))
+    return next((other for other in others if other.exists()), path)
 
 
 @dataclass(frozen=True)
 class Files:
     """Audio files, and what is said in them by name, with or without suffix; a clip is called as its file is.
+
+    Names are compared as composed characters, without folders.
 
     Raises:
         ManifestError: two files have one name, or there is none.
@@ -75,57 +108,86 @@ class Files:
     def __post_init__(self) -> None:
         if not self.paths:
             raise ManifestError("No files were given. Choose some, with speech in them.")
-        names = [path.stem for path in self.paths]
-        if twice := next((name for name in names if names.count(name) > 1), None):
+        names = [composed(path.stem) for path in self.paths]
+        if twice := next((name for name, count in Counter(names).items() if count > 1), None):
             raise ManifestError(f"Two files are called {twice!r}. Rename one: clips are told apart by their names.")
-        known = {*names, *(path.name for path in self.paths)}
-        if self.references and not known & set(self.references):
+        object.__setattr__(self, "references", {base_name(name): text for name, text in self.references.items()})
+        if self.references and len(self._without_reference) == len(self.paths):
             raise ManifestError("The table of references names none of these files. Its first column is their names.")
 
     @property
     def name(self) -> str:
         return "uploaded files"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which files have no reference, and which references no file."""
+        if not self.references:
+            return ()
+        names = {composed(name) for path in self.paths for name in (path.name, path.stem)}
+        nowhere = [name for name in self.references if name not in names]
+        told = (
+            ("No reference is given for", self._without_reference, "of these files"),
+            ("No file is there for", nowhere, "rows of the table of references"),
+        )
+        return tuple(f"{start} {_counted(missing)} {end}." for start, missing, end in told if missing)
+
+    @property
+    def _without_reference(self) -> list[str]:
+        return [composed(path.name) for path in self.paths if self._reference(path) is None]
+
+    def _reference(self, path: Path) -> str | None:
+        return self.references.get(composed(path.name), self.references.get(composed(path.stem)))
+
     def count(self) -> int:
         return len(self.paths)
 
     def items(self, seed: int | None = None) -> Iterator[Item]:
         for path in self.paths if seed is None else _shuffled(self.paths, seed):
-            yield Item(path.stem, path, self.references.get(path.name, self.references.get(path.stem)))
+            yield Item(composed(path.stem) or "clip", path, self._reference(path))
+
+
+def _counted(names: Sequence[str], shown: int = 5) -> str:
+    rest = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{len(names)} ({', '.join(names[:shown])}{rest})"
 
 
 def read_references(path: Path) -> dict[str, str]:
-    """A table of references: file name and text, as CSV, TSV, or JSON lines as in a manifest.
+    """A table of references: file name and text, as CSV or TSV, LJSpeech's table, or JSON lines as in a manifest.
 
-    A first line that names its columns is left out.
+    Names may have folders before them, with slashes of either kind. A first line that names its columns is left out.
 
     Raises:
         ManifestError: it is not such a table, or names a file twice.
     """
     if path.suffix.lower() in {".jsonl", ".json"}:
-        rows = [[row.audio.name, row.text] for row in files.read_manifest(path) if row.text is not None]
+        rows = [[row.audio.name, row.text] for row in manifests.read_manifest(path) if row.text is not None]
     else:
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                first = file.readline()
-                file.seek(0)
-                delimiter = next((character for character in first if character in "\t;,"), ",")
-                rows = [row for row in csv.reader(file, delimiter=delimiter) if any(cell.strip() for cell in row)]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise ManifestError("The table of references cannot be read. Save it as CSV in UTF-8.") from error
-        if rows and rows[0][0].strip().lower() in {"file", "filename", "file_name", "name", "audio", "clip_id", "clip"}:
-            rows = rows[1:]
+        rows = _cells(path)
     found: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
-        if len(row) != 2 or not row[0].strip():
+        if len(row) != 2 or not base_name(row[0]):
             raise ManifestError(f"Row {number} of the table of references needs two cells: a file name and its text.")
-        name = PurePath(row[0].strip()).name
+        name = base_name(row[0])
         if name in found:
             raise ManifestError(f"The table of references names {name} twice.")
         found[name] = row[1].strip()
     if not found:
         raise ManifestError("The table of references is empty.")
     return found
+
+
+def _cells(path: Path) -> list[list[str]]:
+    try:
+        with open_text(path) as file:
+            rows = [cells for _, cells in manifests.read_table(file)]
+        "".join(cell for row in rows for cell in row).encode()
+    except (OSError, UnicodeError) as error:
+        raise ManifestError("The table of references cannot be read. Save it as CSV in UTF-8.") from error
+    if manifests.is_lj_speech(path):
+        return [[row[0], row[-1]] for row in rows]
+    named = {*manifests.AUDIO_FIELDS, "name", "clip_id", "clip"}
+    return rows[1:] if rows and rows[0][0].strip().lower() in named else rows
 
 
 @dataclass(frozen=True)
@@ -154,11 +216,14 @@ class HubDataSet:
     def items(self, seed: int | None = None) -> Iterator[Item]:
         seen: set[str] = set()
         for number, row in enumerate(self._rows(seed), start=1):
+            if number == 1:
+                self._check_columns(row)
             item = self._item(number, row)
             if item.clip_id in seen:
-                raise ManifestError(
+                sentence = (
                     f"{self.name} repeats the clip id {item.clip_id!r}. Name a column of unique ids (--id-column)."
                 )
+                item = Item(f"{item.clip_id} ({self._number(number)})", b"", item.text, fault=sentence)
             seen.add(item.clip_id)
             yield item
         if not seen:
@@ -198,33 +263,85 @@ class HubDataSet:
             data = data.cast_column(column, _undecoded())
         return data
 
-    def _item(self, number: int, row: dict[str, Any]) -> Item:
+    def _check_columns(self, row: Mapping[str, Any]) -> None:
         for column in filter(None, (self.audio_column, self.text_column, self.id_column)):
             if column not in row:
                 hint = " Where there are no texts, choose --text-column ''." if column == self.text_column else ""
                 raise ManifestError(f"{self.name} has no column {column!r}. It has: {', '.join(row)}.{hint}")
-        audio = row[self.audio_column]
-        if not isinstance(audio, dict) or not {"bytes", "path"} & set(audio):
-            raise ManifestError(f"The column {self.audio_column!r} of {self.name} holds no audio.")
-        text = row[self.text_column] if self.text_column else None
-        file = audio.get("path") or ""
-        name = row[self.id_column] if self.id_column else row.get("id")
+
+    def _number(self, number: int) -> str:
+        return f"{self.split}-{number:06}"
+
+    def _item(self, number: int, row: Mapping[str, Any]) -> Item:
+        audio, text = row.get(self.audio_column), row.get(self.text_column) if self.text_column else None
+        file = audio if isinstance(audio, str) else audio.get("path") if isinstance(audio, dict) else None
+        name = row.get(self.id_column) if self.id_column else row.get("id")
         if name is None or name == "":  # 0 is a name
-            name = PurePath(file).stem
-        content = audio.get("bytes")
-        if content is None:
-            content = self._fetch(file)
-        return Item(str(name or f"{self.split}-{number:06}"), content, None if text is None else str(text))
+            name = Path(base_name(str(file or ""))).stem
+        clip_id = composed(str(name))[: manifests.MAX_ID] or self._number(number)
+        try:
+            content = self._content(audio)
+            return Item(clip_id, content, None if text is None else _checked(str(text)))
+        except ManifestError as error:
+            return Item(clip_id, b"", None, fault=error.message)
+
+    def _content(self, audio: Any) -> bytes | Mapping[str, Any]:
+        """The audio of a row: encoded as it came, or as an array.
+
+        Raises:
+            ManifestError: there is none, or its file cannot be fetched.
+        """
+        if isinstance(audio, bytes):
+            return audio
+        if isinstance(audio, str) and audio:
+            return self._fetch(audio)
+        if isinstance(audio, dict):
+            if audio.get("bytes") is not None:
+                return audio["bytes"]
+            if audio.get("array") is not None:
+                return audio
+            if audio.get("path"):
+                return self._fetch(audio["path"])
+        raise ManifestError(f"This row of {self.name} has no audio in its column {self.audio_column!r}.")
 
     def _fetch(self, file: str) -> bytes:
         """One clip of a data set whose audio stays in files of its own, there or on the hub."""
         import fsspec
 
         try:
-            with fsspec.open(file) as opened:
+            with fsspec.open(self._address(file)) as opened:
                 return opened.read()
         except Exception as error:
-            raise ManifestError(f"{PurePath(file).name}, a clip of {self.name}, {_explanation(error)}") from error
+            raise ManifestError(f"{base_name(file)}, a clip of {self.name}, {_explanation(error)}") from error
+
+    def _address(self, file: str) -> str:
+        if "://" in file or Path(file).is_absolute():
+            return file
+        here = _existing(Path(self.path) / file)
+        return str(here) if Path(self.path).is_dir() else f"hf://datasets/{self.path}/{file}"
+
+
+def _checked(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ManifestError("The text of this row is not valid UTF-8.") from error
+    if len(text) > manifests.MAX_TEXT:
+        raise ManifestError(f"The text of this row has {len(text):,} characters, more than {manifests.MAX_TEXT:,}.")
+    return text
+
+
+def data_set(path: str, **options: Any) -> Source:
+    """A data set of the hub, or a folder of one; a folder like LJSpeech's is read from its ``metadata.csv``.
+
+    Args:
+        path: The id on the hub, or the folder.
+        options: Those of ``HubDataSet``.
+    """
+    table = Path(path) / "metadata.csv"
+    if table.is_file() and manifests.is_lj_speech(table):
+        return Manifest(table)
+    return HubDataSet(path, **options)
 
 
 PRESETS: Mapping[str, HubDataSet] = MappingProxyType(

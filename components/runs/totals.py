@@ -264,7 +264,21 @@ class Totals:
         )
 
     def _warnings(self, lanes: Sequence[str]) -> list[str]:
-        return [*self._about_machines(), *self._about_failures(), *self._about_words(lanes), *self._about_clips(lanes)]
+        return [
+            *self._about_data(),
+            *self._about_machines(),
+            *self._about_failures(),
+            *self._about_words(lanes),
+            *self._about_clips(lanes),
+        ]
+
+    def _about_data(self) -> list[str]:
+        said = list(self.header.data_notes)
+        if len(self.header.data_states) > 1:
+            said.append(
+                f"{self.header.data} changed between the parts of this run; rows of clips that it no longer lists stay."
+            )
+        return said
 
     def _about_machines(self) -> list[str]:
         said, machines = [], self.header.all_machines

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import gradio as gr
 
 from components.core.catalog import EXAMPLES, LANES, ROOT
-from components.core.files import read_manifest
+from components.core.manifests import read_manifest
 from components.ui import markup, snippets
 from components.ui.api import MEASURING
 from components.ui.requests import Refused, plain_words

@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 
 from components.core import audio
-from components.core.files import read_manifest
+from components.core.manifests import read_manifest
 from components.engines.base import DecodingOptions
 from components.engines.pool import Pool
 from components.runs.measure import measure

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core import audio, catalog, scoring
-from components.core.files import read_manifest
+from components.core.manifests import read_manifest
 from components.core.settings import CUSTOM_PAIR, Settings
 from components.core.types import WordErrors
 from components.engines import device as devices

@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 
 from components.core import audio, catalog
-from components.core.files import read_manifest
+from components.core.manifests import read_manifest
 from components.core.settings import CUSTOM_PAIR
 from components.core.speech import find_speech
 from components.core.types import WINDOW_S

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from components.core.errors import ManifestError
-from components.core.files import read_manifest, read_rows, to_line
+from components.core.files import read_rows, to_line
 from components.core.types import LaneFailure, RowsHeader
 from tests.core.test_types import MACHINE, lane_run, timing
 
@@ -57,50 +57,3 @@ def test_what_is_not_a_file_of_rows_is_refused(tmp_path):
     _, rows = read_rows(_file_of_rows(path, {"clip_id": "clip"}))
     with pytest.raises(ManifestError, match="not complete"):
         list(rows)
-
-
-def _manifest(tmp_path, *lines):
-    path = tmp_path / "manifest.jsonl"
-    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
-    return path
-
-
-def test_a_manifest_is_read(tmp_path):
-    path = _manifest(
-        tmp_path,
-        {"clip_id": "a", "audio": "a.ogg", "text": "Hello.", "voice": "extra"},
-        "",
-        {"clip_id": "b", "audio": "/else/b.ogg", "text": "", "language": "de"},
-        {"clip_id": "c", "audio": "c.ogg"},
-    )
-    rows = list(read_manifest(path))
-    assert [(row.clip_id, row.text) for row in rows] == [("a", "Hello."), ("b", ""), ("c", None)]
-    assert [row.language for row in rows] == [None, "de", None]
-    assert rows[0].audio == tmp_path / "a.ogg"
-    assert str(rows[1].audio) == "/else/b.ogg"
-
-
-@pytest.mark.parametrize(
-    ("lines", "sentence"),
-    [
-        (["not json"], "Line 1 of manifest.jsonl is not JSON"),
-        (["[]"], "not a JSON object"),
-        ([{"clip_id": "a"}], "needs a clip_id and an audio"),
-        ([{"clip_id": 3, "audio": "a"}], "needs a clip_id and an audio"),
-        ([{"clip_id": "a", "audio": "a", "text": 5}], "must be text or null"),
-        ([{"clip_id": "a", "audio": "a"}, {"clip_id": "a", "audio": "b"}], "Line 2.*repeats the clip id 'a'"),
-        ([{"clip_id": "a", "audio": "a", "language": 5}], "language must be"),
-        ([""], "lists no clips"),
-    ],
-)
-def test_a_wrong_manifest_says_what_is_wrong(tmp_path, lines, sentence):
-    with pytest.raises(ManifestError, match=sentence):
-        list(read_manifest(_manifest(tmp_path, *lines)))
-
-
-def test_a_manifest_that_cannot_be_read(tmp_path):
-    with pytest.raises(ManifestError, match=r"none\.jsonl is not there"):
-        list(read_manifest(tmp_path / "none.jsonl"))
-    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ManifestError, match="UTF-8"):
-        list(read_manifest(tmp_path / "binary.jsonl"))

@@ -138,9 +138,11 @@ def test_another_student_drafting_is_another_run(lab, manifest, output, tmp_path
 
 
 def test_a_bad_manifest_stops_before_anything_runs(lab, manifest, output):
-    manifest.write_text(manifest.read_text() + "not JSON\n")
-    with pytest.raises(ManifestError, match="Line 5"):
+    rows = manifest.read_text()
+    manifest.write_text("not JSON\n")
+    with pytest.raises(ManifestError, match="Line 1"):
         lab.benchmark(manifest, output)
+    manifest.write_text(rows)
     with pytest.raises(ManifestError):
         lab.benchmark(manifest.parent / "none.jsonl", output)
     with pytest.raises(LaneError):
@@ -148,9 +150,39 @@ def test_a_bad_manifest_stops_before_anything_runs(lab, manifest, output):
     assert not output.exists()
 
 
+def test_a_bad_row_is_a_failed_row_and_the_rest_goes_on(trivial_lab, manifest, output):
+    good = manifest.read_text().splitlines()
+    bad = ["not JSON", '{"clip_id": "nul", "audio": "a\\u0000b.wav"}', '{"clip_id": "half", "audio": "\\ud800.wav"}']
+    manifest.write_text("\n".join([good[0], *bad, *good[1:]]) + "\n")
+    for options in ({}, {"resume": True}, {"resume": True, "retry_failed": True}):
+        report = trivial_lab.benchmark(manifest, output, **options)
+        assert {row.clip_id for row in read_rows(output)[1] if isinstance(row, LaneFailure)} == {
+            "line-2",
+            "nul",
+            "half",
+            "missing",
+        }
+        assert report.summary.clips == 7
+        assert report.summary.failures == {"whisper": 4, "distil": 4}
+
+
+def test_a_manifest_that_changed_before_resuming_is_said(trivial_lab, manifest, output):
+    trivial_lab.benchmark(manifest, output)
+    assert not any(
+        "changed" in warning for warning in trivial_lab.benchmark(manifest, output, resume=True).summary.warnings
+    )
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[1:]))
+    for _ in range(2):
+        report = trivial_lab.benchmark(manifest, output, resume=True)
+        assert any("manifest.jsonl changed" in warning for warning in report.summary.warnings)
+        assert len(read_rows(output)[0].data_states) == 2
+
+
 def test_an_output_that_cannot_be_written(lab, manifest, tmp_path):
-    with pytest.raises(ManifestError, match="cannot be written"):
+    with pytest.raises(ManifestError, match="there is no folder nowhere"):
         lab.benchmark(manifest, tmp_path / "nowhere" / "runs.jsonl")
+    with pytest.raises(ManifestError, match="cannot be written"):
+        lab.benchmark(manifest, tmp_path, resume=True)
 
 
 def test_cancel_keeps_what_is_done(lab, manifest, output):

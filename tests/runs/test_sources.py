@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 
+import numpy as np
 import pytest
 import soundfile
 
 from components.core.audio import load_audio
-from components.core.errors import ManifestError
-from components.runs.sources import Files, HubDataSet, read_references
+from components.core.errors import AudioError, ManifestError
+from components.runs.sources import Files, HubDataSet, Manifest, data_set, read_references
 
 
 @pytest.fixture
@@ -66,19 +68,116 @@ def test_a_data_set_is_streamed_and_stays_encoded(kind, flac, request):
     ("options", "sentence"),
     [
         ({"text_column": "words"}, "no column 'words'. It has: audio, text, id."),
-        ({"audio_column": "text"}, "holds no audio"),
         ({"split": "nowhere"}, r"cannot be opened\. Bad split: nowhere\. Available splits: \['test'\]"),
         ({"config": "other"}, r"cannot be opened\. BuilderConfig 'other' not found\. Available: "),
-        ({"id_column": "audio"}, "repeats the clip id"),
     ],
 )
 def test_what_a_data_set_does_not_have(parquet_folder, options, sentence):
-    if "id_column" in options:
-        table = parquet_folder / "test-00000-of-00001.parquet"
-        table.with_name("test-00001-of-00001.parquet").write_bytes(table.read_bytes())
-        options = {}
     with pytest.raises(ManifestError, match=sentence):
         list(HubDataSet(str(parquet_folder), **options).items())
+
+
+def test_an_id_that_comes_again_is_a_failed_row(parquet_folder):
+    table = parquet_folder / "test-00000-of-00001.parquet"
+    table.with_name("test-00001-of-00001.parquet").write_bytes(table.read_bytes())
+    items = list(HubDataSet(str(parquet_folder)).items())
+    assert [item.fault is None for item in items] == [True] * 4 + [False] * 4
+    assert items[4].clip_id == "w (test-000005)"
+    assert len({item.clip_id for item in items}) == 8
+
+
+def _parquet(folder, values, kind):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {"audio": pa.array(values, kind), "text": ["a"] * len(values), "id": list(range(len(values)))}
+    parquet.write_table(pa.table(columns), folder / "test-00000-of-00001.parquet")
+    return list(HubDataSet(str(folder)).items())
+
+
+def test_forms_of_audio_in_parquet(tmp_path, flac):
+    import pyarrow as pa
+
+    (tmp_path / "x.flac").write_bytes(flac)
+    array = load_audio(flac).samples.tolist()
+    several = pa.struct([("array", pa.list_(pa.float32())), ("sampling_rate", pa.int64())])
+    encoded = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    forms = (
+        ([flac, flac], pa.binary()),
+        (["x.flac", str(tmp_path / "x.flac")], pa.string()),
+        ([{"array": array, "sampling_rate": 16_000}] * 2, several),
+        ([{"bytes": flac, "path": None}, {"bytes": None, "path": "x.flac"}], encoded),
+    )
+    for values, kind in forms:
+        items = _parquet(tmp_path, values, kind)
+        assert [item.clip_id for item in items] == ["0", "1"]
+        assert [len(load_audio(item.audio).samples) for item in items] == [1600, 1600]
+
+
+def test_rows_without_audio_are_failed_rows(tmp_path, flac):
+    import pyarrow as pa
+
+    encoded = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    values = [
+        {"bytes": flac, "path": "x.flac"},
+        None,
+        {"bytes": None, "path": None},
+        {"bytes": None, "path": "gone.flac"},
+        {"bytes": None, "path": "n\0ul"},
+        {"bytes": flac, "path": "y.flac"},
+    ]
+    items = _parquet(tmp_path, values, encoded)
+    assert [item.fault is None for item in items] == [True, False, False, False, False, True]
+    assert "has no audio in its column 'audio'" in items[1].fault
+    assert "gone.flac" in items[3].fault
+    assert str(tmp_path) not in items[3].fault
+    assert all(item.fault for item in HubDataSet(str(tmp_path), audio_column="text").items())
+
+
+def test_lj_speech_is_read_from_its_table(tmp_path, flac):
+    (tmp_path / "wavs").mkdir()
+    (tmp_path / "wavs" / "LJ001-0001.wav").write_bytes(flac)
+    (tmp_path / "metadata.csv").write_text("LJ001-0001|No. 5|Number five\n")
+    (item,) = data_set(str(tmp_path), split="test").items()
+    assert (item.clip_id, item.text) == ("LJ001-0001", "Number five")
+    assert len(load_audio(item.audio).samples) == 1600
+    assert read_references(tmp_path / "metadata.csv") == {"LJ001-0001": "Number five"}
+
+
+def test_a_table_of_the_hub_is_no_lj_speech(audio_folder):
+    assert isinstance(data_set(str(audio_folder)), HubDataSet)
+
+
+def test_a_part_of_a_file(tmp_path, speechlike_clip):
+    soundfile.write(tmp_path / "x.wav", speechlike_clip.samples, 16_000, subtype="FLOAT")
+    rows = [{"audio_filepath": "x.wav", "offset": 0.5, "duration": 1}, {"audio_filepath": "x.wav", "offset": 5}]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    part, beyond = Manifest(tmp_path / "m.jsonl").items()
+    np.testing.assert_array_equal(load_audio(part.audio).samples, speechlike_clip.samples[8_000:24_000])
+    with pytest.raises(AudioError, match=r"should start at 5\.0 s, and the recording ends at 3\.0 s"):
+        load_audio(beyond.audio)
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("e\u0301", "\u00e9"), ("\u00e9", "e\u0301")])
+def test_names_composed_otherwise_and_slashes_of_windows(tmp_path, flac, on_disk, in_table):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / f"{on_disk}.flac").write_bytes(flac)
+    (tmp_path / "m.jsonl").write_text(json.dumps({"audio": f"d\\{in_table}.flac"}) + "\n")
+    (item,) = Manifest(tmp_path / "m.jsonl").items()
+    assert item.clip_id == "\u00e9"
+    assert len(load_audio(item.audio).samples) == 1600
+    (tmp_path / "t.csv").write_text(f"C:\\d\\{in_table}.flac,said\n", encoding="utf-16")
+    (item,) = Files([tmp_path / "d" / f"{on_disk}.flac"], read_references(tmp_path / "t.csv")).items()
+    assert (item.clip_id, item.text) == ("\u00e9", "said")
+
+
+def test_what_a_table_leaves_out_is_counted_and_named(tmp_path):
+    files = [tmp_path / f"{number}.wav" for number in range(9)]
+    told = Files(files, {"0.wav": "a", "1": "b", "else.wav": "c"}).notes
+    assert "7 (2.wav, 3.wav, 4.wav, 5.wav, 6.wav and 2 more)" in told[0]
+    assert "1 (else.wav)" in told[1]
+    assert Files(files, {str(number): "" for number in range(9)}).notes == ()
+    assert Files(files).notes == ()
 
 
 def test_a_damaged_data_set(parquet_folder):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @cache
 def _voice() -> np.ndarray:
-    return load_audio(EXAMPLES.parent / "short-01.ogg").samples[16_000:20_000]
+    return load_audio(EXAMPLES.parent / "pencil.ogg").samples[16_000:20_000]
 
 
 def spoken(rng: np.random.Generator) -> np.ndarray:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 def load(checkpoint: str, dtype: str) -> tuple[Any, Any]:
     """A Whisper by folder or hub id, ``@revision`` allowed, and its processor."""
     import torch
+    from transformers import logging
 
     from components.core.catalog import split_checkpoint
     from components.core.types import LaneSpec
     from components.engines.checkpoints import load_config, load_model, load_processor
     from components.engines.hub import fetch
 
+    logging.set_verbosity_error()  # it wonders at settings that are meant
     name, revision = split_checkpoint(checkpoint)
     lane, token = LaneSpec("whisper", "teacher", "transformers", name, revision), os.environ.get("HF_TOKEN")
     fetch(name, revision, token)

@@ -250,10 +250,8 @@ class Distillation:
             now = time.monotonic()
             if now - said > SAY_EVERY_S or state.step in {1, settings.steps}:
                 said, left = now, (now - began) / (state.step - first) * (settings.steps - state.step)
-                say(
-                    f"Step {state.step} of {settings.steps}: loss {loss:.3f}, "
-                    f"agrees with the teacher at {right:.1%} of the tokens; {in_words(left)} left."
-                )
+                told = f"loss {loss:.3f}, agrees with the teacher at {right:.1%} of the tokens"
+                say(f"Step {state.step} of {settings.steps}: {told}; {in_words(left)} left.")
             if self.accelerator.is_main_process and (now - saved > save_every_s or state.step == settings.steps):
                 state.save()
                 saved = now

@@ -6,12 +6,10 @@ Windows are written once to the output's folder and read from there at every ste
 from __future__ import annotations
 
 import functools
-import io
 import json
 import random
 import shutil
 import subprocess
-import wave
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import islice
@@ -81,26 +79,23 @@ class Spoken:
     def speak(self, sentence: str, seed: int) -> np.ndarray:
         """Float32 at 16 kHz; the same for the same sentence and seed, as far as the synthesizer allows."""
         rng = np.random.default_rng([seed, *sentence.encode()])
-        name = str(rng.choice(list(self.synthesizers)))
-        rate, samples = SYNTHESIZERS[name](sentence, rng)
+        said = load_audio(SYNTHESIZERS[str(rng.choice(list(self.synthesizers)))](sentence, rng)).samples
         shape = float(np.clip(np.exp(rng.normal(0, 0.1)), 0.75, 1.25))  # pitch and formants together
-        samples = resample(samples, SAMPLING_RATE / rate / shape)
-        return 0.5 * samples / (np.abs(samples).max() + 1e-9)
+        return resample(0.5 * said / (np.abs(said).max() + 1e-9), 1 / shape)
 
     def _sentences(self) -> list[str]:
         return [line.strip() for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def _espeak(sentence: str, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+def _espeak(sentence: str, rng: np.random.Generator) -> bytes:
     accent, variant = rng.choice(["en-us", "en-gb", "en-gb-scotland"]), rng.choice(["m1", "m3", "m7", "f1", "f2", "f4"])
     command = ["espeak-ng", "-v", f"{accent}+{variant}", "-s", str(rng.integers(120, 190)), "--stdout", "--stdin"]
-    return _wave(subprocess.run(command, input=sentence.encode(), capture_output=True, check=True).stdout)
+    return subprocess.run(command, input=sentence.encode(), capture_output=True, check=True).stdout
 
 
-def _flite(sentence: str, rng: np.random.Generator) -> tuple[int, np.ndarray]:
-    voice = rng.choice(["awb", "kal16", "rms", "slt"])
-    command = ["flite", "-voice", voice, "-t", sentence, "-o", "/dev/stdout"]
-    return _wave(subprocess.run(command, capture_output=True, check=True).stdout)
+def _flite(sentence: str, rng: np.random.Generator) -> bytes:
+    command = ["flite", "-voice", rng.choice(["awb", "kal16", "rms", "slt"]), "-t", sentence, "-o", "/dev/stdout"]
+    return subprocess.run(command, capture_output=True, check=True).stdout
 
 
 def _hibari(sentence: str, rng: np.random.Generator) -> tuple[int, np.ndarray]:
@@ -114,12 +109,7 @@ def _hibari_voice() -> Callable[..., np.ndarray]:
     return Hibari()
 
 
-def _wave(content: bytes) -> tuple[int, np.ndarray]:
-    with wave.open(io.BytesIO(content)) as file:  # written to a pipe: its header promises more than there is
-        return file.getframerate(), np.frombuffer(file.readframes(2**31 // 2 - 1), np.int16).astype(np.float32) / 2**15
-
-
-SYNTHESIZERS: dict[str, Callable[[str, np.random.Generator], tuple[int, np.ndarray]]] = {
+SYNTHESIZERS: dict[str, Callable[[str, np.random.Generator], bytes | tuple[int, np.ndarray]]] = {
     "espeak-ng": _espeak,
     "flite": _flite,
     "hibari": _hibari,
@@ -128,8 +118,7 @@ SYNTHESIZERS: dict[str, Callable[[str, np.random.Generator], tuple[int, np.ndarr
 
 def installed() -> list[str]:
     """The synthesizers that are here: programs on the path, packages beside us."""
-    here = {"espeak-ng": shutil.which("espeak-ng"), "flite": shutil.which("flite"), "hibari": find_spec("hibari")}
-    return [name for name, found in here.items() if found]
+    return [name for name in SYNTHESIZERS if shutil.which(name) or find_spec(name)]
 
 
 def open_source(named: str, synthesizers: Sequence[str], audio_column: str, text_column: str) -> Source:
@@ -237,12 +226,10 @@ def _packed(source: Source, seed: int, skipped: int) -> Iterator[tuple[np.ndarra
 
 
 def _clip(source: Source, item: Item, seed: int) -> np.ndarray:
-    if isinstance(source, Spoken):
-        try:
-            return source.speak(item.text or "", seed)
-        except (subprocess.CalledProcessError, wave.Error, IndexError, ValueError):
-            return np.zeros(0, np.float32)  # a sentence that the synthesizer cannot say
+    """Its samples; none of a sentence that a synthesizer cannot say, or a file that cannot be read."""
     try:
+        if isinstance(source, Spoken):
+            return source.speak(item.text or "", seed)
         return load_audio(item.audio, clip_id=item.clip_id).samples
-    except AudioError:
+    except (AudioError, subprocess.CalledProcessError, IndexError, ValueError):
         return np.zeros(0, np.float32)

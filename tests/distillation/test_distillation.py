@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -247,3 +248,21 @@ def test_windows_go_on_after_a_line_that_was_cut_off(folder: Path, tmp_path: Pat
         list(Windows(cut).collect([open_source(str(folder), [], "audio", "")], seed=2))
         assert (cut / "windows.jsonl").read_bytes() == (whole / "windows.jsonl").read_bytes()
         assert (cut / "windows.pcm").read_bytes() == (whole / "windows.pcm").read_bytes()
+
+
+def test_teacher_and_speech_of_a_hub(finished: Path, tiny_teacher: Path, folder: Path, tmp_path: Path) -> None:
+    from tests.hub.server import Hub
+
+    speech, output = tmp_path / "speech", tmp_path / "run"
+    (speech / "train").mkdir(parents=True)
+    for clip in folder.glob("clip-*.wav"):
+        (speech / "train" / clip.name).write_bytes(clip.read_bytes())
+    with Hub({"somebody/whisper": tiny_teacher, "somebody/speech": speech}).serving() as endpoint:
+        environment = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
+        arguments = ["distil", "--teacher", "somebody/whisper", "--speech", "somebody/speech,train", *HERE]
+        command = [sys.executable, "-m", "components.distillation", *arguments, "--steps", "2", "--output", str(output)]
+        subprocess.run(command, check=True, env=os.environ | environment)
+    assert (
+        json.loads((output / "result.json").read_text())["hours"]
+        == json.loads((finished / "result.json").read_text())["hours"]
+    )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 State = Literal["waiting", "loading", "running", "done", "failed"]
 
-FACTS = ("generation_time_s", "encoder_time_s", "decoder_time_s", "rtfx", "generated_tokens", "wer")
+FACTS = ("encoder_time_s", "decoder_time_s", "rtfx", "generated_tokens", "wer")
 """What a card shows of the columns."""
 
 DOING = {"waiting": "Waiting for its turn", "loading": "Loading…", "running": "Transcribing…"}

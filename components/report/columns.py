@@ -182,8 +182,25 @@ def lane_columns(comparison: Comparison) -> list[Column[LaneRun]]:
     ]
 
 
+def _lag(field: str) -> Callable[[LaneRun], float | None]:
+    return lambda run: getattr(run.lags, field) if run.lags else None
+
+
+LAG_COLUMNS: list[Column[LaneRun]] = [
+    Column("compute_median_s", "Behind by computing", _lag("compute_median_s"), seconds),
+    Column("compute_p95_s", "Nineteen words of twenty within", _lag("compute_p95_s"), seconds),
+    Column("policy_median_s", "Held back until sure", _lag("policy_median_s"), seconds),
+    Column("first_commit_s", "First word after", _lag("first_commit_s"), seconds),
+    Column("cannot_keep_up_from_s", "Falls behind from", _lag("cannot_keep_up_from_s"), length),
+]
+"""Of a live run, beside the others; medians over words."""
+
+
 def comparison_table(comparison: Comparison) -> Table:
-    return table("Times", lane_columns(comparison), comparison.runs)
+    """A row a lane; what applies to none of them, such as word errors without a reference, is left out."""
+    columns = [*lane_columns(comparison), *LAG_COLUMNS]
+    known = [column for column in columns if any(column.value(run) is not None for run in comparison.runs)]
+    return table("Times", known, comparison.runs)
 
 
 # Many clips.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import math
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from components.report.columns import CLIP_FIELDS, clip_values, run_name
 
 if TYPE_CHECKING:
     from components.core.types import ClipFigures, LaneFailure
+
+logger = logging.getLogger(__name__)
 
 Noun = TypeVar("Noun", bound=BaseModel)
 
@@ -142,8 +145,15 @@ def _no_speed(name: str) -> str:
 @cache
 def saved_speed() -> tuple[tuple[str, SpeedRun], ...]:
     """The speed runs that came with the project, each with a name for people, by pair and machine."""
-    runs = [open_speed(path) for path in sorted(SAVED_SPEED.glob("speed_*.json"))]
-    return tuple((run_name(run), run) for run in runs)
+    found = []
+    for path in sorted(SAVED_SPEED.glob("speed_*.json")):
+        try:
+            run = open_speed(path)
+        except ManifestError as error:  # one bad file must not keep the page from opening
+            logger.warning("%s", error.message)
+        else:
+            found.append((run_name(run), run))
+    return tuple(found)
 
 
 def _read(path: Path, most: int, sentence: str) -> str:

@@ -52,9 +52,9 @@ def race(comparison: Comparison) -> Race | None:
     scale_s = max(run.generation_time_s or 0.0 for run in timed)
     step = _tick_distance(scale_s)
     bars = tuple(_bar(run, scale_s) for run in timed)
-    ticks = tuple(
-        (number * step / scale_s, _label(number * step, scale_s)) for number in range(floor(scale_s / step) + 1)
-    )
+    # A label at the very end would not fit.
+    shown = [number * step for number in range(floor(scale_s / step) + 1) if number * step < 0.96 * scale_s]
+    ticks = tuple((at_s / scale_s, _label(at_s, scale_s)) for at_s in shown)
     return Race(scale_s, bars, ticks, tuple(bar.run.lane_id for bar in bars if bar.steps and not bar.run.token_times_s))
 
 

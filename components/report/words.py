@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from components.core.scoring import Tag
     from components.core.types import Comparison, LaneRun
 
-MAX_DIFF_WORDS = 3000
-"""Longer transcripts are shown without a diff: aligning takes the product of both lengths."""
+MAX_DIFF_WORDS = 20_000
+"""Longer transcripts, over two hours, are shown without a diff: aligning takes the product of both lengths."""
 
 
 class Word(NamedTuple):
@@ -50,7 +50,7 @@ def pieces(comparison: Comparison, run: LaneRun) -> list[Piece]:
         return [Piece(None, "", tuple(_words(run, run.text, 0)[0]))] if run.text.strip() else []
     found, cursor = [], 0
     for span in scoring.diff_spans(against, run.text):
-        for tag, before, after in _without_spellings(span, run.language):
+        for tag, before, after in _split_at_spellings(span, run.language):
             words, cursor = _words(run, after, cursor)
             found.append(Piece(tag, before if tag else "", tuple(words)))
     return found
@@ -71,7 +71,7 @@ def step_times(run: LaneRun) -> list[float]:
     return [start + step * (number + 1) for number in range(run.generated_tokens)]
 
 
-def _without_spellings(span: DiffSpan, language: str | None) -> list[DiffSpan]:
+def _split_at_spellings(span: DiffSpan, language: str | None) -> list[DiffSpan]:
     """A span, cut where two spellings count as the same words, as ``20`` and ``twenty``."""
     if span.tag != "substituted":
         return [span]

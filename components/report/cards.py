@@ -9,6 +9,7 @@ from components.core.catalog import lane_label
 from components.core.types import BASELINE_LANE
 from components.core.wording import counted
 from components.report import columns, words
+from components.report.headline import lane_warnings
 
 if TYPE_CHECKING:
     from components.core.types import Comparison, LaneRun
@@ -32,6 +33,7 @@ class Card:
     pieces: tuple[words.Piece, ...] = ()
     differs: str = ""
     facts: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
     even: bool = False
 
 
@@ -64,6 +66,7 @@ def lane_card(comparison: Comparison, lane_id: str) -> Card:
         pieces,
         _differs(comparison, run, pieces),
         facts,
+        lane_warnings(run),
         even=run.generation_time_s is not None and not run.token_times_s,
     )
 

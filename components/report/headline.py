@@ -9,18 +9,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from components.core.catalog import lane_label
+from components.core.speech import WARNINGS
 from components.core.types import BASELINE_LANE, STUDENT_LANE
 from components.core.wording import counted
 from components.report.columns import between, samples, seconds, times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from components.core.types import Comparison, Interval, LaneRun, Report
 
 BASELINE = lane_label(BASELINE_LANE)
 
 Verdict = Literal["faster", "slower", "alike", "suspect", "silent", "empty", "busy", "alone", "measuring"]
+
+CLIP_WARNINGS = frozenset(WARNINGS.values())
+
+SILENCE = "We heard only silence. Check your microphone and record again."
 
 ALIKE = 0.05
 """A speed-up measured once counts as a difference from this distance to 1."""
@@ -61,24 +66,38 @@ class Headline:
         return f"{figure}{spread}. {self.claim}" if figure else self.claim
 
 
+def clip_warnings(comparison: Comparison) -> tuple[str, ...]:
+    """What was found of the clip itself, such as silence; every lane's row says so, a person is told once."""
+    said = dict.fromkeys(text for run in comparison.runs for text in run.warnings)
+    return tuple(text for text in said if text in CLIP_WARNINGS)
+
+
+def lane_warnings(run: LaneRun) -> tuple[str, ...]:
+    """What makes a lane's own words or speed suspect."""
+    return tuple(text for text in run.warnings if text not in CLIP_WARNINGS)
+
+
 def headline(comparison: Comparison, *, running: bool = False) -> Headline:
     """What is said first of one clip; ``running`` while lanes are still to come."""
     if running:
         return Headline("measuring", claim="Measuring…")
-    if comparison.runs and all(run.generation_time_s is None for run in comparison.runs):
-        return Headline("silent", claim="We heard only silence. Check your microphone and record again.")
-    lane_id = _compared_lane(comparison.speed_up)
+    about_clip = clip_warnings(comparison)
+    if about_clip and all(run.generation_time_s is None for run in comparison.runs):
+        silent = WARNINGS["silent"] in about_clip
+        return Headline("silent", claim=SILENCE if silent else about_clip[0])
+    ran = [run.lane_id for run in comparison.runs]
+    lane_id = _compared_lane(ran)
     baseline, lane = comparison.run(BASELINE_LANE), comparison.run(lane_id or "")
-    if lane_id is None or baseline is None or lane is None:
-        return Headline("alone", claim=_no_pair([run.lane_id for run in comparison.runs]))
-    return _withheld(comparison, (baseline, lane)) or _measured(baseline, lane, comparison.speed_up_range(lane_id))
+    if baseline is None or lane is None:
+        return Headline("alone", claim=_no_pair(ran))
+    return _withheld(comparison, (baseline, lane)) or _measured(baseline, lane, comparison.speed_up_range(lane.lane_id))
 
 
 def _withheld(comparison: Comparison, runs: Sequence[LaneRun]) -> Headline | None:
-    """Why a figure of two timed lanes would mislead, where it would."""
+    """Why a figure of two lanes would mislead, where it would."""
     if not any(run.text.strip() for run in runs):
         return Headline("empty", claim="No model heard any words, so there is no speed to compare.")
-    suspects = [run for run in runs if run.warnings or not run.text.strip()]
+    suspects = [run for run in runs if lane_warnings(run) or run.generation_time_s is None or not run.text.strip()]
     if suspects:
         return Headline("suspect", claim=_suspect(suspects))
     if comparison.busy:
@@ -135,9 +154,10 @@ def timed_pairs(report: Report, lane_id: str) -> list[tuple[float, float]]:
     return pairs
 
 
-def _compared_lane(speed_up: Mapping[str, float]) -> str | None:
-    """The lane that the figure is about: the student where it ran, else the first."""
-    return STUDENT_LANE if STUDENT_LANE in speed_up else next(iter(speed_up), None)
+def _compared_lane(lanes: Iterable[str]) -> str | None:
+    """The lane that the figure is about: the student where it ran, else the first beside the baseline."""
+    others = [lane_id for lane_id in lanes if lane_id != BASELINE_LANE]
+    return STUDENT_LANE if STUDENT_LANE in others else next(iter(others), None)
 
 
 def _no_pair(timed: Sequence[str]) -> str:
@@ -151,8 +171,11 @@ def _no_pair(timed: Sequence[str]) -> str:
 
 def _suspect(runs: Iterable[LaneRun]) -> str:
     """Why a speed-up of these runs would mislead."""
-    reasons = [
-        f"{lane_label(run.lane_id)}: {run.warnings[0]}" if run.warnings else f"{lane_label(run.lane_id)} wrote nothing."
-        for run in runs
-    ]
+    reasons = []
+    for run in runs:
+        name = lane_label(run.lane_id)
+        if lane_warnings(run):
+            reasons.append(f"{name}: {lane_warnings(run)[0]}")
+        else:
+            reasons.append(f"{name} was not timed." if run.text.strip() else f"{name} wrote nothing.")
     return f"No speed-up for this clip. {' '.join(reasons)}"

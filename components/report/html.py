@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from components.core.catalog import checkpoint_name, lane_label
 from components.core.wording import counted
 from components.report import cards, columns
-from components.report.headline import headline, published, report_headline
+from components.report.headline import clip_warnings, headline, published, report_headline
 from components.report.race import race
 from components.report.subtitles import clock, to_srt, to_vtt
 from components.report.theme import lane_colour
@@ -43,6 +43,7 @@ def comparison(comparison: Comparison, *, states: Mapping[str, State] | None = N
         "comparison.html",
         comparison=comparison,
         headline=headline(comparison, running=bool(states)),
+        warnings=clip_warnings(comparison),
         models=columns.models_line(comparison),
         race=race(comparison),
         cards=[cards.lane_card(comparison, lane_id) for lane_id in done]

@@ -10,7 +10,7 @@ from components.core.catalog import lane_label
 from components.core.types import BASELINE_LANE
 from components.core.wording import counted
 from components.report import columns
-from components.report.headline import headline, published, report_headline
+from components.report.headline import clip_warnings, headline, lane_warnings, published, report_headline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,12 +44,17 @@ def comparison(comparison: Comparison) -> str:
         f"{comparison.clip_id}, {columns.length(comparison.audio_length_s)}: {columns.models_line(comparison)}",
         f"Measured on {columns.machine_line(comparison.machine)}",
         *comparison.notes,
+        *(f"warning: {warning}" for warning in clip_warnings(comparison)),
         headline(comparison).sentence.translate(PLAIN),
         "",
         terminal_table(columns.comparison_table(comparison)) if comparison.runs else "",
     ]
     for run in comparison.runs:
-        lines += ["", f"{run.lane_id}: {run.text.strip()}", *(f"  warning: {text}" for text in run.warnings)]
+        lines += [
+            "",
+            f"{run.lane_id}: {run.text.strip()}",
+            *(f"  warning: {warning}" for warning in lane_warnings(run)),
+        ]
     lines += [f"\n{failure.lane_id} failed: {failure.message}" for failure in comparison.failures]
     return "\n".join(lines)
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from components.report.headline import headline, report_headline
+from components.core.speech import WARNINGS
+from components.report.headline import clip_warnings, headline, lane_warnings, report_headline
 from tests.report.nouns import make_clip, make_comparison, make_report, make_run
 
 
@@ -60,9 +61,29 @@ def test_no_figure_where_nothing_was_said():
     assert compare([(0.1, 0.9)], [(0.1, 0.4)], text="").verdict == "empty"
 
 
-def test_silence():
-    found = compare([], [])
+@pytest.mark.parametrize("kind", ["silent", "short", "noise"])
+def test_a_clip_without_speech_is_told_of_once(kind):
+    runs = [make_run(lane, text="", warnings=(WARNINGS[kind],)) for lane in ("whisper", "distil")]
+    found = headline(make_comparison(*runs))
     assert (found.verdict, found.figure) == ("silent", "")
+    assert ("microphone" in found.claim) == (kind == "silent")
+    assert clip_warnings(make_comparison(*runs)) == (WARNINGS[kind],)
+    assert lane_warnings(runs[0]) == ()
+
+
+def test_quiet_speech_still_counts():
+    quiet = {"warnings": (WARNINGS["quiet"],)}
+    runs = make_run("whisper", (0.1, 0.9), **quiet), make_run("distil", (0.1, 0.4), **quiet)
+    assert headline(make_comparison(*runs)).verdict == "faster"
+
+
+@pytest.mark.parametrize("lane", ["whisper", "distil"])
+def test_a_lane_that_was_not_timed_for_its_loops_gives_no_figure(lane):
+    stuck = make_run(lane, text="a a a", warnings=("It repeats itself.",))
+    other = make_run("distil" if lane == "whisper" else "whisper", (0.1, 0.4))
+    found = headline(make_comparison(stuck, other))
+    assert found.verdict == "suspect"
+    assert "It repeats itself." in found.claim
 
 
 def test_no_figure_without_the_baseline_or_without_another():

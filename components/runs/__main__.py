@@ -22,7 +22,6 @@ from components.core.settings import Settings
 from components.core.types import WordErrors
 from components.core.wording import counted
 from components.engines.memory import keep_freed_memory
-from components.report import text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -153,6 +152,8 @@ def _add_rescore(commands: Any, scoring: argparse.ArgumentParser) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from components.report import text
+
     lab = _lab()
     with _progress() as progress:
         comparison = lab.compare(
@@ -174,6 +175,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _benchmark(options: argparse.Namespace) -> int:
     from components.engines.device import take_own_gpu
+    from components.report import text
     from components.runs.shard import join
 
     take_own_gpu(os.environ)
@@ -261,6 +263,8 @@ def _rescore(options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
+    from components.report import text
+
     lab = _lab()
     models = lab.models(options.pair)
     print(text.models(models))
@@ -272,6 +276,7 @@ def _models(options: argparse.Namespace) -> int:
 def _speed(options: argparse.Namespace) -> int:
     from components.core.errors import ManifestError
     from components.engines import device as devices
+    from components.report import text
     from components.runs.speed import speed
 
     settings = Settings.from_env(os.environ)

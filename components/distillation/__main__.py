@@ -57,7 +57,8 @@ def distil(args: argparse.Namespace) -> None:
     run = Distillation(settings, *load(settings.teacher, settings.dtype), args.output, accelerator)
     hours = run.collect(sources, args.at_least_hours, say)
     say(f"Found {hours:.2f} h of speech in {len(run.windows.listed)} windows.")
-    say(f"Labelling and training will take about {in_words(run.cost_s())} on this machine.")
+    if not (args.output / "state.pt").exists():
+        say(f"Labelling and training will take about {in_words(run.cost_s())} on this machine.")
     say("Labels: " + ", ".join(f"{count} {reason}" for reason, count in run.label(say).items()) + ".")
     run.train(say, args.save_every)
     result = run.finish()

@@ -230,6 +230,8 @@ def _clip(source: Source, item: Item, seed: int) -> np.ndarray:
     try:
         if isinstance(source, Spoken):
             return source.speak(item.text or "", seed)
+        if item.fault:
+            return np.zeros(0, np.float32)
         return load_audio(item.audio, clip_id=item.clip_id).samples
     except (AudioError, subprocess.CalledProcessError, IndexError, ValueError):
         return np.zeros(0, np.float32)

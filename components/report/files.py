@@ -106,9 +106,10 @@ def open_report(path: str | Path) -> Report:
 
 
 def _plain(value: Any) -> bool:
-    """Whether a benchmark can have had this setting: a text, a finite number, nothing, or a list of these."""
-    if isinstance(value, list):
-        return all(not isinstance(each, list) and _plain(each) for each in value)
+    """Whether a benchmark can have had this setting: a text, a finite number, nothing, or a list or table of these."""
+    if isinstance(value, list | dict):
+        values = value.values() if isinstance(value, dict) else value
+        return all(not isinstance(each, list | dict) and _plain(each) for each in values)
     return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 

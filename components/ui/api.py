@@ -21,6 +21,8 @@ from components.ui.requests import Cancellations, api_errors, unwanted
 from components.ui.schema import answers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from components.runs.lab import Lab
 
 
@@ -164,9 +166,24 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
             if watched is not None:
                 yield benchmarking.progress_json(watched, last=True).model_dump(mode="json")
 
-    gr.api(benchmark, api_name="benchmark", **BENCHMARKING)
-    gr.api(compare, api_name="compare", **MEASURING)
-    gr.api(models, api_name="models")
+    _public(benchmark, "benchmark", **BENCHMARKING)
+    _public(compare, "compare", **MEASURING)
+    _public(models, "models")
+
+
+def _public(function: "Callable[..., Any]", name: str, **options: Any) -> None:
+    """An endpoint whose arguments are described in the API view by the words of the docstring."""
+    gr.api(function, api_name=name, **options)
+    page = gr.context.Context.root_block
+    if page is None:
+        return
+    *_, endpoint = page.fns.values()
+    _, described, _ = gr.utils.get_function_description(function)
+    names = [name for name, *_ in gr.utils.get_function_params(function)]
+    component: Any
+    for component, argument in zip(endpoint.inputs, names, strict=True):
+        component.label = argument
+        component._api_info["additional_description"] = described[argument]  # noqa: SLF001 - Gradio reads it there
 
 
 def checked(kind: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import io
 import shutil
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from components.core.catalog import EXAMPLES
 from components.core.errors import ManifestError
 from components.core.files import read_rows
-from components.core.types import REPORT_FORMAT, BenchmarkProgress, Report
+from components.core.types import BenchmarkProgress, Comparison, LaneFailure, LaneRun, Report
+from components.core.wording import counted
 from components.runs.benchmark import read_report
 from components.runs.sources import PRESETS, Files, Item, Manifest, Source, read_references
 from components.runs.totals import Totals
+from components.ui.visit import seconds_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,10 +28,18 @@ MAX_CLIPS = 200
 """Clips that a visitor may run at once; the command line has no limit."""
 
 SOURCES = {
-    "examples": "The shipped examples",
+    "examples": "The examples of this page",
     "librispeech": "LibriSpeech, 73 clips (from the hub)",
     "files": "My files",
 }
+
+CHARTS = {
+    "clip-latency": "Seconds a clip",
+    "clip-speed-up": "Times as fast as Whisper, clip by clip",
+    "token-latency": "Time against tokens written",
+    "wer-rtfx": "Word errors against speed",
+}
+"""The figures of the Benchmark tab and their headings, in order; the keys are those of ``report.figures.BENCHMARK``."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,55 @@ def watch(lab: Lab, source: Source, output: Path, **options: Any) -> Iterator[Wa
             yield Watched(step.number, step.total, step.clip_id, totals)
 
 
+def estimate(source: Source, limit: int, visit: Sequence[Comparison], pair: str) -> str:
+    """What a run is going to take, for a person: clips, length of their audio, and time where the visit can tell."""
+    clips = list(islice(source.items(), limit)) if not isinstance(source, Kept) else []
+    lengths = [length for item in clips if (length := audio_length(item.audio)) is not None]
+    if not clips or len(lengths) < len(clips):
+        return ""
+    took_s = seconds_for(visit, pair, sum(lengths))
+    said = f"{counted(len(clips), 'clip')}, {duration(sum(lengths))} of audio"
+    return f"{said}: about {duration(took_s)} here." if took_s else f"{said}."
+
+
+def audio_length(audio: object) -> float | None:
+    """Seconds of audio by a file's header alone; ``None`` where that does not tell."""
+    import soundfile
+
+    if not isinstance(audio, Path | bytes):
+        return None
+    try:
+        return float(soundfile.info(io.BytesIO(audio) if isinstance(audio, bytes) else audio).duration)
+    except (OSError, soundfile.SoundFileError):
+        return None
+
+
+def duration(seconds: float) -> str:
+    """A length of time in round figures: ``40 s``, ``3 min``, ``2 h 5 min``."""
+    whole = max(1, round(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def comparison(rows: Path, report: Report, clip_id: str) -> Comparison | None:
+    """One clip of a run, from its file of rows; ``None`` where there is no such file, or no such clip in it."""
+    if not rows.exists():
+        return None
+    found = [row for row in read_rows(rows)[1] if row.clip_id == clip_id]
+    runs = tuple(row for row in found if isinstance(row, LaneRun))
+    return Comparison(
+        clip_id=clip_id,
+        audio_length_s=runs[0].audio_length_s if runs else 0.0,
+        pair=report.pair,
+        language=runs[0].language if runs else None,
+        runs=runs,
+        failures=tuple(row for row in found if isinstance(row, LaneFailure)),
+        machine=report.machine,
+    )
+
+
 def progress_json(watched: Watched, *, last: bool) -> BenchmarkProgress:
     """A line of the stream of ``/benchmark``."""
     return BenchmarkProgress(
@@ -149,18 +207,6 @@ def open_report(path: Path) -> Report:
     Raises:
         ManifestError: it is neither.
     """
-    try:
-        if path.suffix.lower() != ".json":
-            return read_report(path)
-        loaded = json.loads(path.read_text(encoding="utf-8"), parse_constant=_not_finite)
-        if isinstance(loaded, dict) and loaded.get("format", REPORT_FORMAT) != REPORT_FORMAT:
-            raise ManifestError(f"{path.name} is a report of another version.")
-        return Report.model_validate(loaded)
-    except (OSError, UnicodeDecodeError, ValidationError, ValueError) as error:
-        raise ManifestError(
-            f"{path.name} is not a report. Choose a report.json, or the file of rows (RUNS.jsonl) of a benchmark."
-        ) from error
+    from components.report import files
 
-
-def _not_finite(constant: str) -> NoReturn:
-    raise ValueError(constant)
+    return files.open_report(path) if path.suffix.lower() == ".json" else read_report(path)

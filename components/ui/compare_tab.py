@@ -1,314 +1,282 @@
-"""The Compare tab: a clip in; transcripts, times and charts out."""
+"""The Compare tab: a clip in; what each model wrote, and how long it took, out."""
 
 from __future__ import annotations
 
-import json
-import threading  # noqa: TC003 - Gradio reads the callbacks' annotations
-from html import escape
+from collections.abc import Iterator  # noqa: TC003 - Gradio reads the callbacks' annotations
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import gradio as gr
 
-from components.core.catalog import EXAMPLES, LANES, ROOT
-from components.core.manifests import read_manifest
-from components.ui import markup, snippets
+from components.core.catalog import EXAMPLES, ROOT
+from components.report import html
+from components.ui import share, snippets, steps, visit
 from components.ui.api import MEASURING
-from components.ui.requests import Refused, plain_words
+from components.ui.parts import AT_ONCE, MAX_FILE, QUIET, chart, examples, running
+from components.ui.requests import Refused, Ticket, page_url, plain_words, session_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
-    from components.core.types import Comparison, LaneRun
-    from components.runs.lab import Lab
-    from components.ui.requests import Cancellations
+    from components.core.types import Comparison
+    from components.ui.parts import Shared
+    from components.ui.steps import Step
 
-MAX_REPEATS = 9
-MAX_SAMPLES = 100
-"""Samples of a visit that are kept for the charts; the oldest go first."""
-LABEL_LENGTH = 64
-"""Characters of a sentence on an example's button."""
-LONG_FORMS = [("Sequential", "sequential"), ("Chunked", "chunked")]
-
-
-def visit_rows(visit: Sequence[Comparison], pair_id: str) -> list[LaneRun]:
-    """The rows of a visit's samples with one pair, numbered, so that the same clip twice is two samples."""
-    same_pair = [comparison for comparison in visit if comparison.pair == pair_id]
-    return [
-        run.model_copy(update={"clip_id": f"{number}. {run.clip_id}"})
-        for number, comparison in enumerate(same_pair, start=1)
-        for run in comparison.runs
-    ]
-
-
-def example_clips() -> tuple[list[tuple[str, str]], list[str]]:
-    """Path and reference of every shipped clip, and its label; empty where none are shipped."""
-    if not EXAMPLES.is_file():
-        return [], []
-    rows = [row for row in read_manifest(EXAMPLES) if row.audio.is_file()]
-    labels = [shorten(row.text, LABEL_LENGTH, placeholder="…") if row.text else row.clip_id for row in rows]
-    return [(str(row.audio), row.text or "") for row in rows], labels
-
-
-def pair_choices(lab: Lab) -> list[tuple[str, str]]:
-    """The pairs on offer, each by its name with what a visitor must know before choosing it, and its id."""
-    notes = {pair_id: lab.settings.get_pair(pair_id).note.rstrip(".") for pair_id in lab.offered_pairs}
-    return [(f"{pair_id} ({note})" if note else pair_id, pair_id) for pair_id, note in notes.items()]
-
-
-def chart(title: str, elem_id: str) -> gr.Plot:
-    """A column of its own, with a heading above the figure: beside others on a desktop, alone on a phone."""
-    with gr.Column(min_width=290, elem_classes="chart"):
-        gr.HTML(markup.heading(title), padding=False)
-        return gr.Plot(label=title, show_label=False, container=False, elem_id=elem_id)
+PRIVACY = (
+    f"Recordings and files (up to {MAX_FILE}) go to this server, are used for nothing else, and are deleted within two "
+    "hours. Several files at once make a small benchmark."
+)
+FIRST_STEPS = (
+    "Record a sentence, drop a file, or pick an example.",
+    "Both models write it down, one after the other.",
+    "See what each wrote, and how many times faster the smaller one was.",
+)
 
 
 class CompareTab:
-    """Builds its components where it is created; ``connect`` wires them."""
+    """Builds its widgets where it is created; ``connect`` wires them."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.visit = gr.State([])
-        clips, labels = example_clips()
+    label = "Compare"
+    tab_id = "compare"
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.lab = shared.lab
+        self.examples = examples()
+        self.ticket = gr.State(None)
+        self.scored = gr.State("")
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
-                self.audio = gr.Audio(
-                    sources=["microphone", "upload"],
-                    type="filepath",
-                    label="Your clip: record or upload speech",
-                    elem_id="clip",
-                    editable=False,
-                    buttons=["download"],
-                )
-                with gr.Row():
-                    self.run = gr.Button("Run comparison", variant="primary", elem_id="run", scale=3)
-                    self.cancel = gr.Button("Cancel", elem_id="cancel", interactive=False, scale=1, min_width=100)
-                self.status = gr.HTML(markup.message(""), elem_id="status", padding=False)
-                self._options()
-            if clips:
-                with gr.Column(scale=2, min_width=300):
-                    examples = gr.Dataset(
-                        components=["textbox"],
-                        samples=[[label] for label in labels],
-                        type="index",
-                        samples_per_page=6,
-                        label="Example clips",
-                        elem_id="examples",
-                    )
-        if clips:
-            fill = [self.audio, self.reference]
-            examples.click(lambda index: clips[index], examples, fill, api_visibility="private", queue=False)
-            self._forget_reference({reference for _, reference in clips if reference})
-        self.result = gr.HTML(markup.empty_state(), elem_id="result", padding=False)
-        self._charts()
+                self._inputs()
+            with gr.Column(scale=2, min_width=300):
+                self._choices()
+        self.status = gr.HTML(html.message(""), elem_id="status", padding=False)
+        self.result = gr.HTML(self._empty(), elem_id="result", padding=False)
+        self.share = gr.HTML("", elem_id="share", padding=False)
+        self._visit()
         self._details()
 
-    def _forget_reference(self, shipped: set[str]) -> None:
-        """An example's reference goes with it: another clip must not be scored against it. One's own stays."""
-        gr.on(
-            [self.audio.clear, self.audio.upload, self.audio.stop_recording],
-            lambda reference: "" if reference in shipped else gr.skip(),
-            self.reference,
-            self.reference,
-            api_visibility="private",
-            queue=False,
+    def _inputs(self) -> None:
+        self.audio = gr.Audio(
+            sources=["microphone"],
+            type="filepath",
+            label="Record",
+            elem_id="clip",
+            editable=False,
+            buttons=["download"],
+        )
+        self.files = gr.File(
+            label="Or a file, audio or video",
+            file_count="multiple",
+            file_types=["audio", "video"],
+            elem_id="files",
+            height=110,
+        )
+        with gr.Row():
+            self.run = gr.Button("Run", variant="primary", elem_id="run", scale=2, min_width=120)
+            self.stop = gr.Button("Stop", elem_id="stop", interactive=False, scale=1, min_width=100)
+        self.at_once = gr.Checkbox(True, label="Run automatically", elem_id="at-once", container=False)
+        gr.HTML(html.note(PRIVACY), padding=False)
+
+    def _choices(self) -> None:
+        self.dataset = gr.Dataset(
+            components=["textbox"],
+            samples=[[example.label] for example in self.examples.values()],
+            type="index",
+            samples_per_page=8,
+            label="Examples",
+            elem_id="examples",
+            visible=bool(self.examples),
+        )
+        self.reference = gr.Textbox(
+            label="What is said (optional)",
+            info="To count word errors against. It goes with the clip.",
+            lines=2,
+            elem_id="reference",
         )
 
-    @staticmethod
-    def _file_name(path: str) -> str:
-        """What a script calls a clip's file: a shipped one by its place in the repository."""
-        shipped = EXAMPLES.parent / Path(path).name
-        return shipped.relative_to(ROOT).as_posix() if shipped.is_file() else shipped.name
-
-    def _options(self) -> None:
-        lanes = self.lab.offered_lanes()
-        explained = "; ".join(f"{lane.label}: {LANES[lane.lane_id].what}" for lane in lanes)
-        with gr.Accordion("Options and reference text", open=False, elem_id="options"):
-            self.reference = gr.Textbox(
-                label="Reference text (optional)",
-                info="What is really said: word errors are counted against it.",
-                lines=2,
-                elem_id="reference",
-            )
-            self.pair = gr.Dropdown(
-                pair_choices(self.lab),
-                value=self.lab.default_pair,
-                label="Pair",
-                info="A teacher and the student distilled from it.",
-                elem_id="pair",
-            )
-            self.lanes = gr.CheckboxGroup(
-                [(lane.label, lane.lane_id) for lane in lanes],
-                value=[lane.lane_id for lane in self.lab.default_lanes()],
-                label="Lanes",
-                info=f"They run one after another. {explained}.",
-                elem_id="lanes",
-            )
-            with gr.Row():
-                self.repeats = gr.Slider(
-                    1,
-                    MAX_REPEATS,
-                    value=1,
-                    step=1,
-                    label="Repeats",
-                    info="The lanes alternate; the median counts.",
-                    elem_id="repeats",
-                    min_width=260,
-                )
-                self.long_form = gr.Radio(
-                    LONG_FORMS,
-                    value="sequential",
-                    label="Audio over 30 seconds",
-                    info="How it is cut, the same for all lanes.",
-                    elem_id="long-form",
-                    min_width=260,
-                )
-
-    def _charts(self) -> None:
-        with gr.Row(visible=False, elem_classes="charts", elem_id="charts") as self.charts:
-            self.latency = chart("Latency of this visit's samples", "latency")
-            self.speed_up = chart("Speed-up of this visit's samples", "speed-up")
-            self.parameters = chart("Parameters", "parameters")
+    def _visit(self) -> None:
+        with gr.Column(visible=False, elem_id="visit") as self.visit_box:
+            self.visit_strip = gr.HTML("", elem_id="visit-strip", padding=False)
+            with gr.Row(elem_classes="charts"):
+                self.speed_up = chart("Your clips, one by one", "speed-up")
+                self.latency = chart("Seconds each model took", "latency")
+            self.forget = gr.Button("Clear my clips", size="sm", elem_id="forget", scale=0)
 
     def _details(self) -> None:
         with gr.Column(visible=False, elem_id="details") as self.details:
-            with gr.Accordion("Timestamps and subtitles", open=False):
-                self.segments = gr.HTML(elem_id="segments", padding=False)
-            with gr.Accordion("Result as JSON", open=False):
+            with gr.Accordion("Lines and subtitles", open=False):
+                self.lines = gr.HTML(elem_id="lines", padding=False)
+            with gr.Accordion("For a script", open=False):
                 self.json_download = gr.HTML(padding=False)
-                self.json = gr.JSON(show_label=False, elem_id="json", max_height=420)
-            with gr.Accordion("Repeat this run from a script", open=False):
                 look: dict[str, Any] = {"interactive": False, "wrap_lines": True, "show_line_numbers": False}
                 self.python = gr.Code(language="python", label="Python", elem_id="python", **look)
                 self.curl = gr.Code(language="shell", label="curl", elem_id="curl", **look)
-            self.forget = gr.Button("Forget this visit's samples", size="sm", elem_id="forget", scale=0)
 
-    def connect(self, cancellations: Cancellations) -> tuple[Any, Any]:
-        """Wire Run, Cancel and Forget; returns the two events after which the other tabs refresh."""
-        ticket = gr.State(None)
-        buttons = [self.run, self.cancel]
-        choices = [self.audio, self.reference, self.pair, self.lanes, self.repeats, self.long_form]
-        private: dict[str, Any] = {"api_visibility": "private"}
+    def connect(self, page: gr.Blocks, _tab: gr.Tab) -> None:
+        """A clip that arrives runs; Run runs it again; Stop ends it."""
+        fill = [self.audio, self.reference]
+        example = self.dataset.click(self._example, self.dataset, fill, **AT_ONCE)
+        said = [self.reference, self.scored]
+        recorded = self.audio.stop_recording(self._own_reference, said, self.reference, **AT_ONCE)
+        one = [self.files, self.audio, self.shared.dropped, self.shared.tabs, self.reference]
+        dropped = self.files.upload(self._dropped, [self.files, *said], one, **AT_ONCE)
+        for clip_is_there in (example, recorded, dropped):
+            self._runs_on(clip_is_there.success, self._start_at_once)
+        self._runs_on(self.run.click, self._start)
+        self.stop.click(self._stop, self.ticket, [self.run, self.stop, self.status], **AT_ONCE)
+        self.forget.click(self._forget, None, [self.shared.visit, self.visit_box], **AT_ONCE)
+        page.load(self._opened, None, [*fill, *self.shared.choices.linked], **AT_ONCE)
 
-        def start(request: gr.Request) -> tuple[Any, ...]:
-            # The ticket is drawn before the queue, so that a run can be cancelled while it waits.
-            event = cancellations.begin(session_of(request))
-            return event, *running(True), markup.message("Waiting for the device…")
-
-        def measure(  # noqa: PLR0917 - Gradio passes values by position
-            event: threading.Event,
-            visit: list,
-            audio: str | None,
-            reference: str | None,
-            pair: str,
-            lanes: list[str],
-            repeats: int,
-            long_form: str,
-            request: gr.Request,
-            progress: Any = gr.Progress(),  # noqa: B008 - how Gradio finds it
-        ) -> dict[Any, Any]:
-
-            def tell(fraction: float, text: str) -> None:
-                progress(fraction, desc=text)
-
-            settings: dict[str, Any] = {
-                "reference": reference or "",  # Gradio gives None for a box that nobody touched
-                "pair": pair,
-                "lanes": lanes,
-                "repeats": repeats,
-                "long_form": long_form,
-            }
-            try:
-                with plain_words():
-                    comparison = self.lab.compare(audio, **settings, progress=tell, cancelled=event.is_set)
-                    script = (page_url(request), self._file_name(audio or ""), settings)
-                    return self._show(comparison, visit, script)
-            except Refused as refused:
-                return self._refuse(refused, visit)
-            finally:
-                cancellations.end(session_of(request), event)
-
-        def stop(event: threading.Event, request: gr.Request) -> tuple[Any, ...]:
-            cancellations.stop(session_of(request), event)
-            return *running(False), markup.message("Cancelled. Nothing of that run was kept.")
-
-        started = self.run.click(start, None, [ticket, *buttons, self.status], queue=False, **private)
-        measured = started.then(
-            measure,
-            [ticket, self.visit, *choices],
-            self._outputs(),
-            show_progress_on=self.status,
-            **MEASURING,
-            **private,
-        )
-        finished = measured.then(lambda: running(False), None, buttons, queue=False, **private)
-        # `cancels` takes a waiting run out of the queue; the event stops one that has begun.
-        self.cancel.click(stop, ticket, [*buttons, self.status], queue=False, cancels=[measured], **private)
-        forgotten = self.forget.click(self._forget, self.visit, self._outputs(), queue=False, **private)
-        return finished, forgotten
+    def _runs_on(self, event: Any, start: Any) -> None:
+        outputs = [self.ticket, self.run, self.stop, self.status]
+        begun = event(start, [self.ticket, self.at_once, self.audio], outputs, **AT_ONCE)
+        inputs = {self.ticket, self.shared.visit, self.audio, self.reference, *self.shared.choices.widgets}
+        begun.success(self._measure, inputs, self._outputs(), trigger_mode="multiple", **QUIET, **MEASURING)
 
     def _outputs(self) -> list[Any]:
-        details = [self.segments, self.json_download, self.json, self.python, self.curl]
-        charts = [self.charts, self.latency, self.speed_up, self.parameters]
-        return [self.visit, self.status, self.result, *charts, self.details, *details]
+        visited = [self.shared.visit, self.visit_box, self.visit_strip, *self.speed_up, *self.latency]
+        details = [self.details, self.lines, self.json_download, self.python, self.curl]
+        return [self.run, self.stop, self.status, self.result, self.share, self.scored, *visited, *details]
 
-    def _show(self, comparison: Comparison, visit: list, script: tuple[str, str, dict[str, Any]]) -> dict[Any, Any]:
-        """What one comparison changes on the page; ``script`` is what repeats it: address, file, settings."""
-        from components.report import figures_old as figures
+    # -- callbacks
 
-        visit = [*visit, comparison][-MAX_SAMPLES:]
-        rows = visit_rows(visit, comparison.pair)
+    def _example(self, index: int) -> tuple[str, str]:
+        example = list(self.examples.values())[index]
+        return str(example.path), example.text
+
+    @staticmethod
+    def _own_reference(reference: str | None, scored: str) -> str:
+        """What is written for the clip to come stays; what belonged to the clip before goes with it."""
+        return "" if (reference or "") == scored else reference or ""
+
+    def _dropped(self, files: list[str], reference: str | None, scored: str) -> tuple[Any, ...]:
+        """One file is the clip; several become a small benchmark, on its own tab."""
+        if len(files) == 1:
+            return None, files[0], gr.skip(), gr.skip(), self._own_reference(reference, scored)
+        return None, gr.skip(), files, gr.Tabs(selected="benchmark"), gr.skip()
+
+    def _opened(self, request: gr.Request) -> dict[Any, Any]:
+        """The page as its link asks for it."""
+        link = dict(request.query_params)
+        shown = {self.audio: gr.skip(), **self.shared.choices.opened(link)}
+        if example := self.examples.get(link.get("example", "")):
+            shown |= {self.audio: str(example.path), self.reference: example.text}
+        return shown
+
+    def _start_at_once(
+        self, before: Ticket | None, at_once: bool, audio: str | None, request: gr.Request
+    ) -> tuple[Any, ...]:
+        if at_once and audio:
+            return self._start(before, at_once, audio, request)
+        return None, gr.skip(), gr.skip(), html.message("Press Run." if audio else "")
+
+    def _start(self, before: Ticket | None, _at_once: bool, _audio: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """Begin a request before it waits in the queue, so that it can be stopped there; it replaces the one before."""
+        ticket = self.shared.cancellations.begin(session_of(request), instead_of=before)
+        return ticket, *running(True), html.message("Starting…")
+
+    def _measure(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        ticket = values[self.ticket]
+        if ticket is None:  # the clip is there, and waits for Run
+            yield self._cleared()
+            return
+        try:
+            with plain_words():
+                for step in self._steps(values, ticket):
+                    yield self._pending(step)
+                if step.comparison is not None:
+                    yield self._done(step.comparison, values, page_url(request))
+        except Refused as refused:
+            if not ticket.replaced:
+                yield self._refused(refused)
+        finally:
+            self.shared.cancellations.end(session_of(request), ticket)
+
+    def _stop(self, ticket: Ticket | None, request: gr.Request) -> tuple[Any, ...]:
+        if ticket is not None:
+            self.shared.cancellations.stop(session_of(request), ticket)
+        return *running(False), html.message("Stopping…")
+
+    def _forget(self) -> tuple[Any, Any]:
+        return [], gr.Column(visible=False)
+
+    # -- what is shown
+
+    def _empty(self) -> str:
+        return html.steps("Nothing measured yet", FIRST_STEPS)
+
+    def _cleared(self) -> dict[Any, Any]:
+        """No result: what was there is another clip's."""
+        return {self.result: self._empty(), self.share: "", self.details: gr.Column(visible=False)}
+
+    def _steps(self, values: Mapping[Any, Any], ticket: Ticket) -> Iterator[Step]:
+        settings = self.shared.choices.settings(values) | {"reference": values[self.reference] or ""}
+        name = visit.recording_name(values[self.shared.visit], values[self.audio])
+        yield from steps.compare(self.lab, values[self.audio], ticket, clip_id=name, **settings)
+
+    def _pending(self, step: Step) -> dict[Any, Any]:
+        """The clip so far: a card for each model, with its state or what it wrote."""
+        if step.comparison is None:
+            shown = f"<section class='cards'>{html.pending(step.states)}</section>"
+        else:
+            shown = html.comparison(step.comparison, states=step.states)
+        cleared = {self.share: "", self.details: gr.Column(visible=False)}
+        return {self.status: html.message(step.text), self.result: shown} | cleared
+
+    def _done(self, comparison: Comparison, values: Mapping[Any, Any], url: str) -> dict[Any, Any]:
+        """The whole result, what repeats it, and the visit with one clip more."""
+        run, stop = running(False)
+        compared = visit.add(values[self.shared.visit], comparison)
         note = self.lab.settings.get_pair(comparison.pair).note
-        lanes = {run.lane_id for run in comparison.runs}
-        infos = [info for info in self.lab.models(comparison.pair).lanes if info.lane_id in lanes]
-        as_json = comparison.model_dump(mode="json")
+        script = (url, script_name(values[self.audio]), self._scripted(values))
         return {
-            self.visit: visit,
-            self.status: markup.message("Done.", spoken_only=True),
-            self.result: markup.result(comparison, rows, note),
-            self.charts: gr.Row(visible=bool(rows)),
-            self.latency: figures.latency_figure(rows),
-            self.speed_up: figures.speed_up_figure(rows),
-            self.parameters: figures.parameters_figure(infos),
+            self.run: run,
+            self.stop: stop,
+            self.status: html.message("Done.", spoken_only=True),
+            self.result: html.comparison(comparison, note=note),
+            self.share: share.buttons(comparison, self._link(comparison, values, url)),
+            self.scored: values[self.reference] or "",
             self.details: gr.Column(visible=True),
-            self.segments: markup.segments(comparison),
-            self.json_download: markup.json_download(comparison.clip_id, json.dumps(as_json, indent=2)),
-            self.json: as_json,
+            self.lines: html.lines(comparison),
+            self.json_download: html.json_download(comparison),
             self.python: snippets.python_snippet(*script),
             self.curl: snippets.curl_snippet(*script),
-        }
+        } | self._visited(compared, comparison.pair)
 
-    def _refuse(self, refused: Refused, visit: list) -> dict[Any, Any]:
-        """Say it where it stays to be read, and once more in a corner for whoever has scrolled away."""
-        if not refused.cancelled:
-            gr.Warning(escape(refused.message), title="That did not work")
-        below = f" The result below is still that of “{visit[-1].clip_id}”." if visit else ""
-        return {self.status: markup.message(refused.message + below, problem=not refused.cancelled)}
+    def _visited(self, compared: list[Comparison], pair: str) -> dict[Any, Any]:
+        """The strip of the clips so far; with a single clip the result says it all."""
+        from components.report import figures
 
-    def _forget(self, visit: list) -> dict[Any, Any]:
-        visit.clear()  # a comparison that runs now holds the same list
-        return {
-            self.visit: visit,
-            self.status: markup.message("This visit's samples are forgotten."),
-            self.result: markup.empty_state(),
-            self.charts: gr.Row(visible=False),
-            self.details: gr.Column(visible=False),
-        }
+        report = visit.report(compared, pair)
+        shown = {self.shared.visit: compared, self.visit_box: gr.Column(visible=len(compared) > 1)}
+        if report is None or len(compared) < 2:
+            return shown
+        return (
+            shown
+            | {self.visit_strip: html.visit(report)}
+            | self.speed_up.show(figures.speed_up(report))
+            | self.latency.show(figures.latency(report))
+        )
+
+    def _refused(self, refused: Refused) -> dict[Any, Any]:
+        """Nothing came of it: say why, where it stays to be read."""
+        run, stop = running(False)
+        said = html.message(refused.message, problem=not refused.cancelled)
+        return {self.run: run, self.stop: stop, self.status: said} | self._cleared()
+
+    def _scripted(self, values: Mapping[Any, Any]) -> dict[str, Any]:
+        """The choices as a script writes them, defaults left out."""
+        settings = self.shared.choices.settings(values) | {"reference": values[self.reference] or ""}
+        return {name: value for name, value in settings.items() if value and value != "auto"}
+
+    def _link(self, comparison: Comparison, values: Mapping[Any, Any], url: str) -> str:
+        file = Path(values[self.audio]).name
+        example = next((each.clip_id for each in self.examples.values() if each.path.name == file), None)
+        return share.link(url, comparison.pair, values[self.shared.choices.lanes], example)
 
 
-def running(yes: bool) -> tuple[gr.Button, gr.Button]:
-    """Run and Cancel: exactly one of them can be pressed."""
-    return gr.Button(interactive=not yes), gr.Button(interactive=yes)
-
-
-def session_of(request: gr.Request) -> str:
-    return request.session_hash or ""
-
-
-def page_url(request: gr.Request) -> str:
-    """Address of this page as the visitor's browser has it, without its query."""
-    headers = request.headers
-    parts = urlsplit(headers.get("referer") or headers.get("origin") or f"http://{headers.get('host')}/")
-    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/") + "/"
+def script_name(path: str) -> str:
+    """What a script calls a clip's file: a shipped one by its path in the repository."""
+    shipped = EXAMPLES.parent / Path(path).name
+    return shipped.relative_to(ROOT).as_posix() if shipped.is_file() else shipped.name

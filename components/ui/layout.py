@@ -6,18 +6,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from components.core.catalog import EXAMPLES
-from components.ui import api, markup
+from components.report import html
+from components.ui import api
 from components.ui.benchmark_tab import BenchmarkTab
-from components.ui.compare_tab import CompareTab, session_of
+from components.ui.compare_tab import CompareTab
 from components.ui.models_tab import ModelsTab
-from components.ui.requests import Cancellations, Page, Refused, plain_words, unreadable
+from components.ui.parts import MAX_FILE, QUIET, Choices, Shared
+from components.ui.preview import Preview
+from components.ui.requests import Cancellations, Page, Refused, plain_words, session_of, unreadable
 
 if TYPE_CHECKING:
     from components.runs.lab import Lab
 
+TITLE = "Whisper vs Distil-Whisper"
+TAGLINE = "Say something. Compare what Whisper and the half-size Distil-Whisper write, and how long each takes."
+TABS = (CompareTab, BenchmarkTab, ModelsTab)
+"""In the order of the page. Each has a ``label`` and a ``tab_id``, builds its widgets where it is created with the
+``Shared`` of the page, and is wired by ``connect``, once all tabs are there."""
+
 STYLE = Path(__file__).with_name("style.css")
+SCRIPT = Path(__file__).with_name("page.js")
 CACHE_S = 3600
 """Seconds after which uploads, recordings, and copies of what is downloaded are deleted, looked for as often."""
 MAX_QUEUED = 32
@@ -29,46 +40,45 @@ MONO_FONTS = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"
 
 
 def build(lab: Lab) -> gr.Blocks:
-    """The whole page and its API over one ``Lab``; nothing heavy is loaded and no model placed."""
+    """The whole page and its API over one ``Lab``; nothing heavy is imported and no model is loaded."""
     cancellations = Cancellations()
 
-    def stamp(pair: str) -> str:
-        try:
-            with plain_words():
-                return markup.stamp(lab.stamp(pair), lab.settings.get_pair(pair).note)
-        except Refused as refused:
-            return markup.message(refused.message, problem=True)
-
-    def refresh(visit: list, pair: str, tokens: int) -> tuple[Any, ...]:
-        return stamp(pair), *models.refresh(visit, pair, tokens)
+    def machine(pair: str) -> str:
+        return _machine(lab, pair)
 
     def leave(request: gr.Request) -> None:
         cancellations.stop(session_of(request))
 
-    with Page(title=markup.TITLE, analytics_enabled=False, delete_cache=(CACHE_S, CACHE_S)) as page:
-        gr.HTML(markup.header(), padding=False)
-        stamped = gr.HTML(markup.stamp({"pair": lab.default_pair}), elem_id="stamp", padding=False)
-        with gr.Tabs():
-            with gr.Tab("Compare", id="compare"):
-                compare = CompareTab(lab)
-            with gr.Tab("Benchmark", id="benchmark"):
-                benchmark = BenchmarkTab(lab)
-            with gr.Tab("Models", id="models"):
-                models = ModelsTab(lab)
-        if gr.utils.get_space():  # elsewhere it would do nothing
-            gr.DuplicateButton("Duplicate this Space with other checkpoints", size="sm", elem_id="duplicate", scale=0)
-        finished, forgotten = compare.connect(cancellations)
-        benchmark.connect(cancellations)
-        models.connect(compare.pair)
-        inputs, outputs = [compare.visit, compare.pair, models.tokens], [stamped, *models.outputs]
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        page.load(refresh, inputs, outputs, **quiet)
-        compare.pair.change(refresh, inputs, outputs, **quiet)
-        finished.then(refresh, inputs, outputs, **quiet)
-        forgotten.then(refresh, inputs, outputs, **quiet)
+    with Page(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_S, CACHE_S)) as page:
+        gr.HTML(html.masthead(TITLE, TAGLINE), padding=False)
+        choices = Choices(lab)
+        visit, dropped = gr.State([]), gr.State([])
+        tabs = []
+        with gr.Tabs(selected=TABS[0].tab_id, elem_id="tabs") as tabs_widget:
+            shared = Shared(lab, cancellations, choices, visit, dropped, tabs_widget)
+            for kind in TABS:
+                with gr.Tab(kind.label, id=kind.tab_id) as widget:
+                    tabs.append((kind(shared), widget))
+        for tab, widget in tabs:
+            tab.connect(page, widget)
+        runs_on = gr.HTML("", elem_id="machine", padding=False)
+        gr.on([page.load, choices.pair.change], machine, choices.pair, runs_on, **QUIET)
         page.unload(leave)
+        if gr.utils.get_space():  # elsewhere it would do nothing
+            gr.DuplicateButton("Duplicate this Space with other models", size="sm", elem_id="duplicate", scale=0)
         api.register(lab, cancellations)
     return page.queue(max_size=MAX_QUEUED, default_concurrency_limit=8)
+
+
+def _machine(lab: Lab, pair: str) -> str:
+    """The line that says what runs where."""
+    try:
+        with plain_words():
+            stamp = lab.stamp(pair)
+    except Refused as refused:
+        return html.message(refused.message, problem=True)
+    shown = (stamp["device_name"], stamp.get("dtype"), stamp.get("runtime"), stamp.get("note"))
+    return html.note(f"Runs on {' · '.join(filter(None, shown))}.")
 
 
 def launch_options() -> dict[str, Any]:
@@ -106,11 +116,15 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": theme,
         "css_paths": [STYLE],
-        "max_file_size": "200mb",
+        "js": SCRIPT.read_text(encoding="utf-8"),
+        "max_file_size": MAX_FILE,
         "allowed_paths": [str(EXAMPLES.parent)],
         "max_threads": MAX_THREADS,
         "show_error": False,
         "run_history": False,
         "footer_links": ["api", "gradio", "settings"],
-        "app_kwargs": {"exception_handlers": dict.fromkeys(failures, unreadable)},
+        "app_kwargs": {
+            "exception_handlers": dict.fromkeys(failures, unreadable),
+            "middleware": [Middleware(Preview, title=TITLE, description=TAGLINE)],
+        },
     }

@@ -1,4 +1,4 @@
-"""The Models tab: what the lanes are made of, and why two decoder layers are faster than many."""
+"""The Models tab: what the models are made of, and why two decoder layers are faster than many."""
 
 from __future__ import annotations
 
@@ -7,77 +7,73 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from components.core.types import MAX_TOKENS
-from components.ui import markup
-from components.ui.compare_tab import chart, visit_rows
+from components.report import html
+from components.ui import visit
+from components.ui.parts import QUIET, chart
 from components.ui.requests import Refused, plain_words
 from components.ui.speed_panel import SpeedPanel
 
 if TYPE_CHECKING:
-    from components.core.types import ModelInfo
-    from components.runs.lab import Lab
+    from components.ui.parts import Shared
 
 DEFAULT_TOKENS = 128
 """Tokens of about 40 seconds of speech; at large-v2's 32 layers they cost 4,096 layer passes."""
+WHY = (
+    "### Why fewer decoder layers are faster\n"
+    "The encoder reads up to 30 seconds of audio in one pass, and both models have the same one. The decoder runs once "
+    "for every token it writes, through all of its layers. Each bar is one layer's work."
+)
 
 
 class ModelsTab:
-    """Builds its components where it is created; ``refresh`` fills them for a pair."""
+    """Builds its widgets where it is created; filled when the tab is opened."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        gr.HTML("<h2>What runs</h2>", padding=False)
-        self.table = gr.HTML(markup.message("Reading the configurations…"), elem_id="models-table", padding=False)
+    label = "Models"
+    tab_id = "models"
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.table = gr.HTML(html.message("Reading the configurations…"), elem_id="models-table", padding=False)
         with gr.Row(elem_classes="charts"):
             self.parameters = chart("Parameters", "models-parameters")
             with gr.Column(scale=2, min_width=290, elem_classes="chart"):
-                gr.HTML(markup.why_faster(), padding=False)
+                gr.Markdown(WHY)
                 self.tokens = gr.Slider(
                     1, MAX_TOKENS, value=DEFAULT_TOKENS, step=1, label="Tokens written", elem_id="tokens"
                 )
                 self.passes = gr.Plot(show_label=False, container=False, elem_id="passes")
-        self.shares = gr.HTML(markup.decoder_shares([]), elem_id="shares", padding=False)
-        SpeedPanel()
+        self.shares = gr.HTML("", elem_id="shares", padding=False)
+        self.speed = SpeedPanel()
 
-    @property
-    def outputs(self) -> list[Any]:
-        """What ``refresh`` returns, in order."""
-        return [self.table, self.parameters, self.passes, self.shares]
+    def connect(self, _page: gr.Blocks, tab: gr.Tab) -> None:
+        """Fill the tab when it is opened and when another pair is chosen; redraw while the slider moves."""
+        pair = self.shared.choices.pair
+        outputs = [self.table, *self.parameters, self.passes, self.shares]
+        gr.on([tab.select, pair.change], self._fill, [self.shared.visit, pair, self.tokens], outputs, **QUIET)
+        self.tokens.change(self._passes, [self.tokens, pair], self.passes, trigger_mode="always_last", **QUIET)
+        self.speed.connect(tab)
 
-    def connect(self, pair: gr.Dropdown) -> None:
-        """Redraw the layer passes while the slider moves."""
-        self.tokens.change(
-            self._passes,
-            [self.tokens, pair],
-            self.passes,
-            show_progress="hidden",
-            trigger_mode="always_last",
-            api_visibility="private",
-        )
-
-    def refresh(self, visit: list, pair: str, tokens: int) -> tuple[Any, ...]:
-        """Table, figures and shares for a pair, from its configuration and this visit's runs."""
-        from components.report import figures_old as figures
+    def _fill(self, compared: list, pair: str, tokens: int) -> dict[Any, Any]:
+        """Table, figures and shares for a pair, from its configuration and this visit's clips."""
+        from components.report import figures
 
         try:
             with plain_words():
-                infos = self.lab.models(pair).lanes
+                models = self.shared.lab.models(pair)
         except Refused as refused:
-            return markup.message(refused.message, problem=True), None, None, markup.decoder_shares([])
-        return (
-            markup.models_table(infos, self.lab.settings.get_pair(pair).note),
-            figures.parameters_figure(infos),
-            figures.decoder_passes_figure(tokens, infos),
-            markup.decoder_shares(visit_rows(visit, pair)),
-        )
+            return {self.table: html.message(refused.message, problem=True)} | self.parameters.show(None)
+        report, note = visit.report(compared, pair), self.shared.lab.settings.get_pair(pair).note
+        return {
+            self.table: html.models_table(models, note),
+            self.passes: figures.decoder_passes(models, tokens),
+            self.shares: html.decoder_shares(report) if report else "",
+        } | self.parameters.show(figures.parameters(models))
 
     def _passes(self, tokens: int, pair: str) -> Any:
-        from components.report import figures_old as figures
+        from components.report import figures
 
-        return figures.decoder_passes_figure(tokens, self._infos(pair))
-
-    def _infos(self, pair: str) -> tuple[ModelInfo, ...]:
         try:
             with plain_words():
-                return self.lab.models(pair).lanes
+                return figures.decoder_passes(self.shared.lab.models(pair), tokens)
         except Refused:
-            return ()
+            return None

@@ -6,6 +6,7 @@ import logging
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import gradio as gr
 from fastapi.responses import JSONResponse
@@ -66,47 +67,67 @@ def unreadable(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": UNREADABLE}, status_code=400)
 
 
+class Ticket(threading.Event):
+    """One request; set where it is not wanted any more. ``replaced``: by another of the same session."""
+
+    replaced = False
+
+
 class Cancellations:
-    """Who asked to stop. A request's event is set by its own session alone: by Cancel, or by leaving the page."""
+    """Who asked to stop. A request's ticket is set by its own session alone: by Stop, or by leaving the page."""
 
     def __init__(self) -> None:
-        self._events: dict[str, set[threading.Event]] = {}
+        self._tickets: dict[str, set[Ticket]] = {}
         self._lock = threading.Lock()
 
-    def begin(self, session: str) -> threading.Event:
+    def begin(self, session: str, *, instead_of: Ticket | None = None) -> Ticket:
         """Register a request; its ``is_set`` is what the engines ask between two tokens."""
-        event = threading.Event()
+        if instead_of is not None:
+            instead_of.replaced = True
+            self.stop(session, instead_of)
+        ticket = Ticket()
         with self._lock:
-            self._events.setdefault(session, set()).add(event)
-        return event
+            self._tickets.setdefault(session, set()).add(ticket)
+        return ticket
 
-    def end(self, session: str, event: threading.Event) -> None:
+    def end(self, session: str, ticket: Ticket) -> None:
         """Forget a request that is over."""
         with self._lock:
-            events = self._events.get(session, set())
-            events.discard(event)
-            if not events:
-                self._events.pop(session, None)
+            tickets = self._tickets.get(session, set())
+            tickets.discard(ticket)
+            if not tickets:
+                self._tickets.pop(session, None)
 
-    def stop(self, session: str, event: threading.Event | None = None) -> None:
+    def stop(self, session: str, ticket: Ticket | None = None) -> None:
         """Ask one request of a session to stop, or every one, and forget it: one that only waited may never begin."""
-        if event is not None:
-            self.end(session, event)
-            event.set()
+        if ticket is not None:
+            self.end(session, ticket)
+            ticket.set()
             return
         with self._lock:
-            events = self._events.pop(session, set())
-        for each in events:
+            tickets = self._tickets.pop(session, set())
+        for each in tickets:
             each.set()
 
     @contextmanager
-    def request(self, session: str) -> Iterator[threading.Event]:
+    def request(self, session: str) -> Iterator[Ticket]:
         """``begin`` and ``end`` around a call."""
-        event = self.begin(session)
+        ticket = self.begin(session)
         try:
-            yield event
+            yield ticket
         finally:
-            self.end(session, event)
+            self.end(session, ticket)
+
+
+def session_of(request: gr.Request) -> str:
+    return request.session_hash or ""
+
+
+def page_url(request: gr.Request) -> str:
+    """Address of this page as the visitor's browser has it, without its query."""
+    headers = request.headers
+    parts = urlsplit(headers.get("referer") or headers.get("origin") or f"http://{headers.get('host')}/")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/") + "/"
 
 
 class Refused(Exception):  # noqa: N818 - it carries an answer
@@ -145,7 +166,7 @@ def plain_words() -> Iterator[None]:
     try:
         yield
     except Cancelled as error:
-        raise Refused("Cancelled. Nothing of that run was kept.", cancelled=True) from error
+        raise Refused("Stopped.", cancelled=True) from error
     except WhisperSpaceError as error:
         # Why a file is no audio is in the sentence; a decoder's traceback for each would fill the log.
         log.info("refused: %s", error.message, exc_info=None if isinstance(error, AudioError) else error.__cause__)

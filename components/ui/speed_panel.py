@@ -2,59 +2,38 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from components.core.catalog import ROOT
 from components.core.errors import ManifestError
-from components.core.wording import counted
-from components.runs.speed import MAX_RUN_CHARACTERS, read_speed
-from components.ui import markup
-from components.ui.compare_tab import chart
+from components.report import files, html
+from components.ui.parts import QUIET, chart
 
 if TYPE_CHECKING:
     from components.core.types import SpeedRun
 
-SHIPPED = ROOT / "tests" / "benchmarks" / "results"
-"""Where the project's own measurements lie; those that are or hold a speed run are offered."""
-
-HOW = (
-    "The whole pair in random weights of its published shapes, replaying the token counts of the notebook's clips. "
-    "Make one on your machine: "
+WHAT = (
+    "## Speed on other machines\n"
+    "Speed only: untrained models of the real size, made to write as many tokens as the real ones. Measure yours: "
+    "`python -m components.runs speed --pair large-v2 --json > run.json`, then open the file here."
 )
-COMMAND = "python -m components.runs speed --pair small.en --json > run.json"
-
-
-def shipped_runs() -> dict[str, SpeedRun]:
-    """The speed runs that came with the project, by what a person reads; the largest first."""
-    found = {}
-    for path in sorted(SHIPPED.glob("*.json")):
-        try:
-            run = read_speed(path.read_text(encoding="utf-8"))
-        except (ManifestError, OSError, ValueError):
-            continue  # another benchmark's
-        found[f"{run.pair}, {run.clips} clips, {run.machine.device_name} ({path.stem})"] = run
-    return dict(sorted(found.items(), key=lambda item: (-len(item[1].lanes), -item[1].clips)))
 
 
 class SpeedPanel:
-    """Builds and wires its components where it is created: an upload, the shipped runs, charts and a table."""
+    """Builds its widgets where it is created: the shipped runs, an upload, a table and charts."""
 
     def __init__(self) -> None:
-        self.shipped = shipped_runs()
-        names = list(self.shipped)
-        gr.HTML("<h2>Saved speed runs</h2>", padding=False)
-        gr.HTML(f"<p class='where'>{HOW}<code>{escape(COMMAND)}</code></p>", padding=False)
+        gr.Markdown(WHAT)
+        self.shipped = dict(files.saved_speed())
         with gr.Row():
             self.choice = gr.Dropdown(
-                names,
-                value=names[0] if names else None,
+                list(self.shipped),
+                value=next(iter(self.shipped), None),
                 label="Measured by this project",
                 elem_id="speed-choice",
-                visible=bool(names),
+                visible=bool(self.shipped),
                 min_width=300,
                 scale=3,
             )
@@ -63,49 +42,35 @@ class SpeedPanel:
             )
         self.said = gr.HTML("", elem_id="speed-said", padding=False)
         self.table = gr.HTML("", elem_id="speed-table", padding=False)
-        with gr.Row(elem_classes="charts", visible=bool(names)) as self.charts:
-            self.plots = [
-                chart("Time of all clips", "speed-times"),
-                chart("Ratio", "speed-ratios"),
-                chart("A token, and the memory bandwidth's limit", "speed-tokens"),
-            ]
-        run = [self.table, self.charts, *self.plots]
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        if names:
-            gr.on(None, self._choose, self.choice, [self.said, *run], **quiet)  # on load, too
-        self.upload.upload(self._open, self.upload, [self.choice, self.said, *run], **quiet)
+        with gr.Row(elem_classes="charts"):
+            self.times = chart("Time of all clips", "speed-times")
+            self.ratios = chart("Times as fast as Whisper", "speed-ratios")
+            self.tokens = chart("Time per token (diamond: the fastest this memory allows)", "speed-tokens")
+            self.batches = chart("Several clips at once", "speed-batches", visible=False)
 
-    def _choose(self, name: str | None) -> tuple[Any, ...]:
-        return ("", *drawn(self.shipped[name])) if name in self.shipped else unchanged()
+    def connect(self, tab: gr.Tab) -> None:
+        """Show the chosen run when the tab is opened; an upload takes its place."""
+        outputs = [self.choice, self.said, self.table, *self.times, *self.ratios, *self.tokens, *self.batches]
+        gr.on([tab.select, self.choice.input], self._choose, self.choice, outputs, **QUIET)
+        self.upload.upload(self._open, self.upload, outputs, **QUIET)
 
-    def _open(self, path: str) -> tuple[Any, ...]:
-        """Show a visitor's own run, in place of the project's; where it is none, say so and change nothing."""
+    def _choose(self, name: str | None) -> dict[Any, Any]:
+        return self._drawn(self.shipped[name]) if name in self.shipped else {self.said: gr.skip()}
+
+    def _open(self, path: str) -> dict[Any, Any]:
+        """Show a visitor's own run in place of the project's; where it is none, say so and change nothing."""
         try:
-            with Path(path).open(encoding="utf-8", errors="replace") as file:
-                return gr.Dropdown(value=None), "", *drawn(read_speed(file.read(MAX_RUN_CHARACTERS + 1)))
+            return {self.choice: gr.Dropdown(value=None)} | self._drawn(files.open_speed(Path(path)))
         except ManifestError as error:
-            return gr.skip(), *unchanged(markup.message(error.message, problem=True))
+            return {self.said: html.message(error.message, problem=True)}
 
+    def _drawn(self, run: SpeedRun) -> dict[Any, Any]:
+        from components.report import figures
 
-def unchanged(said: Any = None) -> tuple[Any, ...]:
-    """What is shown stays."""
-    return gr.skip() if said is None else said, *[gr.skip()] * 5
-
-
-def drawn(run: SpeedRun) -> tuple[Any, ...]:
-    """Table and charts of a run."""
-    from components.report import speed_page
-
-    machine, failures = run.machine, run.failures
-    failed = " ".join(f"{failure.lane_id} could not run: {failure.message}" for failure in failures)
-    stamp = (
-        f"{run.pair}: {run.clips} clips of the notebook, {machine.device_name} ({machine.device}, "
-        f"{counted(machine.threads, 'thread')}), memory bandwidth "
-        f"{run.bandwidth_bytes_per_s / 1e9:.1f} GB/s. {failed}"
-    )
-    table = (
-        f"<p class='where'>{escape(stamp)}</p><div class='scroll' tabindex='0' role='region' aria-label='Speed'>"
-        f"{speed_page.speed_table(run)}</div>"
-    )
-    figures = speed_page.speed_figure(run), speed_page.speed_ratio_figure(run), speed_page.speed_token_figure(run)
-    return table, gr.update(visible=True), *figures
+        return (
+            {self.said: "", self.table: html.speed_table([run])}
+            | self.times.show(figures.speed_times(run))
+            | self.ratios.show(figures.speed_ratios([run]))
+            | self.tokens.show(figures.speed_tokens([run]))
+            | self.batches.show(figures.speed_batches([run]))
+        )

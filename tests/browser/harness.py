@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 START_S = 240
-SETTLED_MS = 1_000
-"""Plotly and the accordions are animated."""
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 
@@ -78,10 +76,15 @@ def pair_variables(teacher: Path, student: Path) -> dict[str, str]:
 
 
 def open_page(page: Page, url: str) -> None:
-    """Load the page and wait until it can be used: the stamp is filled by the server after the first paint."""
+    """Load the page and wait until it can be used: its last line is filled by the server after the first paint."""
     page.goto(url)
-    page.get_by_role("button", name="Run comparison", exact=True).wait_for()
-    page.locator("#stamp dd").nth(3).wait_for()
+    page.locator("#run").wait_for()
+    page.locator("#machine").get_by_text("Runs on").wait_for()
+
+
+def settle(page: Page) -> None:
+    """Wait until nothing on the page is in motion."""
+    page.wait_for_function("document.getAnimations().every((animation) => animation.playState !== 'running')")
 
 
 def set_number(page: Page, slider: str, value: int) -> None:
@@ -90,10 +93,16 @@ def set_number(page: Page, slider: str, value: int) -> None:
     for _ in range(20):
         number.fill(str(value))
         number.press("Enter")
-        page.wait_for_timeout(SETTLED_MS)
+        settle(page)
         if number.input_value() == str(value):
             return
     pytest.fail(f"{slider} does not stay at {value}")
+
+
+def choose(page: Page, dropdown: str, label: str) -> None:
+    """Choose an entry of a Gradio dropdown by what it says."""
+    page.locator(f"#{dropdown} input").click()
+    page.get_by_role("option", name=label, exact=True).click()
 
 
 def launch(driver: Playwright, *arguments: str) -> Browser:

@@ -1,6 +1,6 @@
 """Pictures of the page: ``python -m tests.browser.screenshots`` takes the README's, ``--all FOLDER`` every tab's.
 
-Starts the app on the offline pair; under a minute for the README's, some minutes for all.
+Starts the app on its default pair; under a minute for the README's, some minutes for all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.harness import ROOT, SETTLED_MS, SIZES, launch, open_page, running_app
+from tests.browser.harness import ROOT, SIZES, launch, open_page, running_app, settle
 from tests.browser.tour import tour
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ WAIT_MS = 240_000
 
 
 def take_readme_picture(page: Page) -> None:
-    """From the title to the charts; what is folded away below them is left out."""
+    """From the title to the end of the result; what is folded away below it is left out."""
     page.mouse.move(0, 0)
-    charts = page.locator("#charts").bounding_box()
-    clip = {"x": 0, "y": 0, "width": SIZES["desktop"]["width"], "height": charts["y"] + charts["height"]}
+    result = page.locator("#result").bounding_box()
+    clip = {"x": 0, "y": 0, "width": SIZES["desktop"]["width"], "height": result["y"] + result["height"] + 16}
     page.screenshot(path=README_PICTURE, full_page=True, clip=clip)
 
 
@@ -41,7 +41,7 @@ def main() -> None:
                 page.set_default_timeout(WAIT_MS)
                 open_page(page, f"{url}/?__theme={scheme}")
                 for shown in tour(page):
-                    page.wait_for_timeout(SETTLED_MS)
+                    settle(page)
                     if folder:
                         page.screenshot(path=folder / f"{size}-{scheme}-{shown}.png", full_page=True)
                     elif shown == "compare":

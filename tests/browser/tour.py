@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-FOLDS = ("Timestamps and subtitles", "Result as JSON", "Repeat this run from a script")
+FOLDS = ("Lines and subtitles", "For a script")
 BENCHMARK_CLIPS = 3
 
 
@@ -19,23 +19,24 @@ def tour(page: Page) -> Iterator[str]:
     """Use an open page tab by tab, on shipped clips; yields what it shows each time it stands still."""
     yield "compare-empty"
     page.locator("#examples button").first.click()
-    page.locator("#clip [data-testid^=waveform-]").first.wait_for(state="attached")
-    page.get_by_role("button", name="Run comparison", exact=True).click()
-    page.locator("#parameters .js-plotly-plot .barlayer .point").first.wait_for(state="attached")
+    page.locator("#share button").first.wait_for()
     page.locator("#run:not([disabled])").wait_for()
     yield "compare"
-    for fold in ("Options and reference text", *FOLDS):
+    page.locator("#run").press("Enter")  # after a picture a click may miss
+    page.locator("#speed-up .js-plotly-plot .barlayer .point").nth(1).wait_for(state="attached")
+    page.locator("#choices button").first.click()
+    for fold in FOLDS:
         page.get_by_role("button", name=fold).click()
     page.locator("#curl .cm-line").first.wait_for()
     yield "compare-unfolded"
+    page.locator("#choices button").first.click()
     page.get_by_role("tab", name="Models", exact=True).click()
     page.locator("#passes .js-plotly-plot .barlayer .point").first.wait_for(state="attached")
     yield "models"
     page.get_by_role("tab", name="Benchmark", exact=True).click()
-    page.locator("#benchmark-options").get_by_role("button").first.click()
     set_number(page, "benchmark-limit", BENCHMARK_CLIPS)
     yield "benchmark-empty"
-    page.get_by_role("button", name="Run benchmark", exact=True).press("Enter")  # after a picture a click may miss
+    page.get_by_role("button", name="Run benchmark", exact=True).press("Enter")
     page.locator("#benchmark-status").get_by_text("Done").wait_for()
     page.locator("#benchmark-run:not([disabled])").wait_for()
     page.locator("#benchmark-clip input").click()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import threading
 
 import gradio as gr
 import pytest
@@ -18,9 +17,10 @@ from components.core.types import SAMPLING_RATE, BenchmarkProgress, Report
 from components.report.files import to_json
 from components.runs.__main__ import main
 from components.runs.sources import Manifest
-from components.ui.benchmark_tab import BenchmarkTab, Visit, progress_text
-from components.ui.benchmarking import Watched, open_report
-from components.ui.requests import Cancellations
+from components.ui.benchmark_tab import WAITING, BenchmarkTab, Run, progress_text
+from components.ui.benchmarking import Watched, estimate, open_report
+from components.ui.parts import Choices, Shared
+from components.ui.requests import Cancellations, Ticket
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,11 @@ def test_the_command_line_gives_the_same_word_errors(streamed, lab, tmp_path, mo
 def test_files_and_their_references(http, clip_file):
     with clip_file.open("rb") as file:
         (path,) = http.post("/upload", files={"files": ("clip.wav", file)}).json()
-    body = {"source": "files", "files": [{"path": path, "meta": {"_type": "gradio.FileData"}}], "references": ["a b c"]}
+    body = {
+        "source": "files",
+        "files": [{"path": path, "meta": {"_type": "gradio.FileData"}}],
+        "references": ["some plain words"],
+    }
     event_id = http.post("/call/v2/benchmark", json=body).raise_for_status().json()["event_id"]
     lines = [line for line in http.get(f"/call/benchmark/{event_id}").text.splitlines() if line]
     assert "event: generating" in lines
@@ -124,14 +128,14 @@ def test_a_report_is_opened(streamed, tmp_path):
     assert open_report(path).model_dump(mode="json") == report
     for wrong in ("", "[]", "{}", "nonsense", json.dumps(report | {"clips": [1]}), text.replace("3", "NaN")):
         path.write_text(wrong)
-        with pytest.raises(ManifestError, match="not a report"):
+        with pytest.raises(ManifestError, match="not a saved report"):
             open_report(path)
     rows = tmp_path / "runs.jsonl"
     rows.write_text('{"a": 1}\n')
     with pytest.raises(ManifestError):
         open_report(rows)
     path.write_text(json.dumps(report | {"format": "other"}))
-    with pytest.raises(ManifestError, match="another version"):
+    with pytest.raises(ManifestError, match="not a saved report"):
         open_report(path)
 
 
@@ -155,83 +159,84 @@ def test_time_left_in_words(left_s, told):
 @pytest.fixture
 def tab(lab):
     with gr.Blocks():
-        return BenchmarkTab(lab)
+        with gr.Tabs() as tabs:
+            pass
+        return BenchmarkTab(Shared(lab, Cancellations(), Choices(lab), gr.State([]), gr.State([]), tabs))
+
+
+ME = gr.Request(session_hash="me")
 
 
 def test_a_full_disk_keeps_and_shows_what_is_done(tab, tmp_path, monkeypatch):
     """The system refuses what is beyond a file's first kilobytes: rows, archive and the clip to hear break off."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))  # no copy is there from before
-    visit = Visit(tmp_path, Manifest(EXAMPLES), {"limit": 8, "lanes": ["distil"]})
-    cancellations = Cancellations()
+    run = Run(tmp_path, Manifest(EXAMPLES), {"limit": 8, "lanes": ["distil"]})
 
-    def run():
-        *_, last = tab._run(visit, cancellations.begin("me"), "me", cancellations)
+    def measure():
+        *_, last = tab._measure(run, tab.shared.cancellations.begin("me"), "me", {})
         return last
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, hard))
     try:
-        last = run()
+        last = measure()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "runs.jsonl cannot be written: " in last[tab.status]
-    assert "Finished rows are kept: make room, then resume." in last[tab.status]
+    assert "runs.jsonl" in last[tab.status]
+    assert "alert" in last[tab.status]
     assert last[tab.resume].interactive
     assert last[tab.run].interactive
     assert not last[tab.download].interactive
     assert not last[tab.player].visible
-    done = visit.report.summary.clips
+    done = run.report.summary.clips
     assert 1 <= done < 8
     assert len(last[tab.clip].choices) == done
-    kept = visit.rows.read_text()
-    last = run()
-    assert "Done: 8 clips." in last[tab.status]
-    assert visit.rows.read_text().startswith(kept)
+    kept = run.rows.read_text()
+    last = measure()
+    assert "8 clips" in last[tab.status]
+    assert run.rows.read_text().startswith(kept)
     assert last[tab.download].interactive
     assert last[tab.player].visible
     assert not last[tab.resume].interactive
 
 
-def test_a_run_that_is_not_kept_is_not_resumed_and_deletes_nothing(lab):
-    """Nor does the run after it: what it would delete is the folder of the visit before."""
-    with gr.Blocks() as page:
-        tab = BenchmarkTab(lab)
-        tab.connect(Cancellations())
-    resumed = next(fn for fn in page.fns.values() if fn.name == "go_on")
-    (shown,) = resumed.fn(threading.Event(), None, gr.Request(session_hash="me"))
-    assert shown[tab.visit] is None
-    assert "Run it anew" in shown[tab.status]
+def test_a_run_that_is_not_kept_is_not_resumed_and_deletes_nothing(tab):
+    """Nor does the run after it: what it would delete is the folder of the run before."""
+    (shown,) = tab._resume({tab.kept: None, tab.ticket: Ticket()}, ME)
+    assert shown[tab.kept] is None
+    assert "alert" in shown[tab.status]
     assert not shown[tab.resume].interactive
     assert shown[tab.run].interactive
 
 
 def test_who_waits_for_anothers_benchmark_is_told_and_can_stop(tab, tmp_path):
-    visit = Visit(tmp_path, Manifest(EXAMPLES), {"limit": 1})
-    cancellations = Cancellations()
-    event = cancellations.begin("me")
+    run = Run(tmp_path, Manifest(EXAMPLES), {"limit": 1})
+    ticket = tab.shared.cancellations.begin("me")
     with tab.lab.benchmarks.turn():
-        run = tab._run(visit, event, "me", cancellations, fresh=True)
-        assert "One benchmark runs at a time" in next(run)[tab.status]
-        event.set()
-        last = next(run)
+        steps = tab._measure(run, ticket, "me", {})
+        assert WAITING in next(steps)[tab.status]
+        ticket.set()
+        last = next(steps)
     assert "Stopped" in last[tab.status]
     assert last[tab.run].interactive
-    assert last[tab.resume].interactive
-    assert not cancellations._events
+    assert not last[tab.resume].interactive, "nothing was measured"
+    assert not tab.shared.cancellations._tickets
 
 
-def test_a_choice_that_cannot_be_run_keeps_the_run_before(lab, tmp_path):
-    with gr.Blocks() as page:
-        tab = BenchmarkTab(lab)
-        tab.connect(Cancellations())
-    begin = next(fn for fn in page.fns.values() if fn.name == "begin").fn
-    before = Visit(tmp_path, Manifest(EXAMPLES), unfinished=True)
+def test_a_choice_that_cannot_be_run_keeps_the_run_before(tab, tmp_path):
+    before = Run(tmp_path, Manifest(EXAMPLES), unfinished=True)
     before.rows.write_text("kept")
-    choices = ("files", [], None, lab.default_pair, [], 1, 5)
-    (shown,) = begin(threading.Event(), before, *choices, gr.Request(session_hash="me"))
+    values = {tab.source: "files", tab.files: [], tab.table: None, tab.kept: before, tab.ticket: Ticket()}
+    (shown,) = tab._begin(values, ME)
     assert "No files were given" in shown[tab.status]
-    assert tab.visit not in shown
+    assert tab.kept not in shown
     assert tab.result not in shown
     assert shown[tab.run].interactive
     assert shown[tab.resume].interactive
     assert before.rows.read_text() == "kept"
+
+
+def test_what_a_run_takes_is_told_before_it_starts(tab):
+    said = estimate(Manifest(EXAMPLES), 2, [], tab.lab.default_pair)
+    assert said.startswith("2 clips, ")
+    assert "of audio" in said

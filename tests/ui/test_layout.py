@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 
 import gradio as gr
 import pytest
@@ -13,6 +12,7 @@ from components.core.types import BASELINE_LANE
 from components.runs.lab import Lab
 from components.runs.line import MAX_FETCHING, MAX_WAITING
 from components.ui import layout
+from components.ui.requests import Ticket
 
 HEAVY = ("torch", "transformers", "plotly", "rapidfuzz", "av", "ctranslate2", "components.distillation")
 
@@ -50,16 +50,16 @@ def test_nothing_of_a_visitor_is_kept(lab):
 def test_all_who_may_wait_leave_threads_to_the_rest_of_the_page(lab):
     functions = layout.build(lab).fns.values()
     measuring = [fn for fn in functions if fn.concurrency_id == "measure"]
-    assert {"compare", "measure"} <= {fn.name for fn in measuring}
+    assert {"compare", "_measure"} <= {fn.name for fn in measuring}
     (waiting,) = {fn.concurrency_limit for fn in measuring}
     assert MAX_WAITING + MAX_FETCHING < waiting < layout.launch_options()["max_threads"] - 8
 
 
-def test_cancel_and_stop_end_their_own_run_alone(lab):
-    stops = [fn for fn in layout.build(lab).fns.values() if fn.name == "stop"]
+def test_each_stop_ends_its_own_run_alone(lab):
+    stops = [fn for fn in layout.build(lab).fns.values() if fn.name == "_stop"]
     assert len(stops) == 2
     for stop in stops:
-        mine, other = threading.Event(), threading.Event()
+        mine, other = Ticket(), Ticket()
         stop.fn(mine, gr.Request(session_hash="me"))
         assert mine.is_set()
         assert not other.is_set()
@@ -73,15 +73,20 @@ def test_every_control_has_a_label(lab):
             assert block.label
 
 
-def test_the_shipped_pair_is_labelled_where_it_is_chosen(tiny_teacher, tiny_student):
+def test_a_pairs_note_is_read_where_it_is_chosen(tiny_teacher, tiny_student):
     environ = {"TEACHER_CHECKPOINT": str(tiny_teacher), "STUDENT_CHECKPOINT": str(tiny_student)}
-    page = layout.build(Lab(Settings.from_env(environ)))
-    (pair,) = [block for block in page.blocks.values() if block.elem_id == "pair"]
+    lab = Lab(Settings.from_env(environ))
+    (pair,) = [block for block in layout.build(lab).blocks.values() if block.elem_id == "pair"]
     labels = {value: label for label, value in pair.choices}
-    assert labels == {
-        "custom": "custom",
-        "base": "base (Distilled here, for English)",
-    }
+    assert set(labels) == {"custom", "base"}
+    assert lab.settings.get_pair("base").note.rstrip(".") in labels["base"]
+
+
+def test_the_api_view_describes_every_argument(lab):
+    for endpoint in layout.build(lab).get_api_info()["named_endpoints"].values():
+        for parameter in endpoint["parameters"]:
+            assert parameter["label"] == parameter["parameter_name"]
+            assert len(parameter["python_type"]["description"]) > 20
 
 
 @pytest.mark.parametrize("variables", [{"PAIR": "nothing"}, {"LANES": "whisper,other", "DTYPE": "float8"}])

@@ -20,16 +20,26 @@ def test_one_request_stops_alone_and_is_forgotten():
     mine, also_mine = (cancellations.begin("me") for _ in range(2))
     cancellations.stop("me", mine)
     assert [event.is_set() for event in (mine, also_mine)] == [True, False]
-    assert cancellations._events == {"me": {also_mine}}
+    assert cancellations._tickets == {"me": {also_mine}}
 
 
 def test_a_request_that_is_over_is_forgotten():
     cancellations = Cancellations()
     with cancellations.request("me") as event:
-        assert cancellations._events
-    assert not cancellations._events
+        assert cancellations._tickets
+    assert not cancellations._tickets
     cancellations.stop("me")
     assert not event.is_set()
+
+
+def test_a_request_takes_the_place_of_the_one_before():
+    cancellations = Cancellations()
+    before = cancellations.begin("me")
+    now = cancellations.begin("me", instead_of=before)
+    assert before.is_set()
+    assert before.replaced
+    assert not now.is_set()
+    assert cancellations._tickets == {"me": {now}}
 
 
 def test_our_errors_keep_their_sentence():

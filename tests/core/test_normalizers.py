@@ -351,6 +351,13 @@ def test_no_digit_is_glued_to_another_word():
     assert ours("$2.50 and 22nd") == "2 dollars 5 0 and 2 2nd"
 
 
+@pytest.mark.parametrize("text", ["\u1fcd", "\u00d2\u0083", "\u00e3\u2026", "\U000116d4", "\u00a0\u0301", "\ucab9\u00e9", "1\u20e3"])
+def test_rare_characters_are_the_same_in_every_form(text):
+    for form in ("NFC", "NFD"):
+        for language in ("en", "de", "ko", None):
+            assert word_errors(text, unicodedata.normalize(form, text), language).errors.edits == 0
+
+
 def test_languages_without_spaces_count_characters():
     errors = word_errors("我们今天去北京看朋友", "我们明天去北京看朋友。", "zh").errors
     assert (errors.unit, errors.reference_words, errors.wer) == ("character", 10, 0.1)

@@ -16,7 +16,7 @@ MAX_MARKS = 30
 
 _BEFORE_NFKC: Mapping[int, str] = str.maketrans(
     # Each kind of apostrophe is the one of the keyboard; NFKC would make a space and a mark of some.
-    dict.fromkeys("’‘ʼʹʻ`´′＇‛ꞌ՚᾽᾿`", "'")
+    dict.fromkeys("’‘ʼʹʻ`´′＇‛ꞌ՚᾽᾿῍῎῏´", "'")
     # Hyphens and the minus sign; dashes between words stay dashes.
     | dict.fromkeys("‐‑−﹣－", "-")
     # NFKC would glue these to the number or the word before them.
@@ -40,6 +40,7 @@ def visible(text: str) -> str:
     Left out: default ignorable code points (zero-width, soft hyphens, direction marks, variation selectors), lone
     surrogates, and controls. Text whose UTF-8 was read as Latin-1 is mended (by ftfy), ``&amp;`` is ``&``.
     """
+    text = unicodedata.normalize("NFC", with_few_marks(text))
     if "&" in text and ";" in text:
         text = html.unescape(text)
     if _MOJIBAKE.search(text):
@@ -67,7 +68,7 @@ def folded(text: str, language: str) -> str:
     text = unicodedata.normalize("NFKC", text.casefold().replace("i\u0307", "i"))
     # Thai and Lao AM, which NFKC takes apart, as they are typed.
     text = text.replace("\u0e4d\u0e32", "\u0e33").replace("\u0ecd\u0eb2", "\u0eb3").replace("\u2044", "/")
-    return pattern(r"[\p{Nd}--[0-9]]").sub(lambda digit: str(unicodedata.digit(digit[0])), text)
+    return pattern(r"[\p{Nd}--[0-9]]").sub(lambda digit: str(unicodedata.digit(digit[0], digit[0])), text)
 
 
 def without_accents(text: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from collections import Counter
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from components.core.text.characters import graphemes, pattern
+from components.core.text.characters import graphemes, pattern, with_few_marks
 
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}"
 """Scripts of the languages that are written without spaces, for a character class of ``regex``."""
@@ -39,6 +40,7 @@ def language_code(language: str | None, text: str = "") -> str:
     name = re.split(r"[-_]", (language or "").strip("<|> ").lower())[0]
     if name and name not in {"auto", "none"}:
         return _NAMES.get(name, name)
+    text = unicodedata.normalize("NFC", with_few_marks(text))
     scripts = Counter({code: len(pattern(found).findall(text)) for code, found in _SCRIPTS.items()})
     code, count = scripts.most_common(1)[0]
     return code if 2 * count > len(pattern(r"\p{L}").findall(text)) else "en"

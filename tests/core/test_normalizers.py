@@ -115,6 +115,21 @@ MP3 | MP three
 World War II | world war two
 No. 5 | number five
 5 km | five kilometres
+10 kg | ten kilos
+2 1/2 cups | two and one half cups
+twelve and three quarters | 12 3/4
+eight hundred and two | 802
+fifteen hundred | 1,500
+one billion | 1,000,000,000
+one-hundredth | 100th
+nine-eleven | 9/11
+555-0199 | five five five oh one nine nine
+10x | ten times
+Sept. 11 | September eleventh
+0.05 | zero point zero five
+99.9% | ninety nine point nine per cent
+B-52 | b fifty two
+the 1800’s | the eighteen hundreds
 १२३ | 123
 ３ apples | three apples
 """)
@@ -129,6 +144,10 @@ $2.5 million | two point five million dollars
 $5bn | five billion dollars
 £5.99 | five pounds ninety-nine
 £0.50 | 50p
+£1.5m | one and a half million pounds
+$5.00 | five dollars
+$1,000.50 | one thousand dollars and fifty cents
+12:00 p.m. | twelve pm
 €20 | twenty euros
 20 € | twenty euros
 ¥100 | one hundred yen
@@ -167,6 +186,9 @@ AT&amp;T | AT&T
 info@example.com | info at example dot com
 j.doe@example.org | j dot doe at example dot org
 #1 | number one
+www.example.com/a | www dot example dot com slash a
+R&B | R and B
+-40°F | minus forty degrees Fahrenheit
 −5° | minus five degrees
 -$5 | minus five dollars
 C++ | C plus plus
@@ -351,7 +373,9 @@ def test_no_digit_is_glued_to_another_word():
     assert ours("$2.50 and 22nd") == "2 dollars 5 0 and 2 2nd"
 
 
-@pytest.mark.parametrize("text", ["\u1fcd", "\u00d2\u0083", "\u00e3\u2026", "\U000116d4", "\u00a0\u0301", "\ucab9\u00e9", "1\u20e3"])
+@pytest.mark.parametrize(
+    "text", ["\u1fcd", "\u00d2\u0083", "\u00e3\u2026", "\U000116d4", "\u00a0\u0301", "\ucab9\u00e9", "1\u20e3"]
+)
 def test_rare_characters_are_the_same_in_every_form(text):
     for form in ("NFC", "NFD"):
         for language in ("en", "de", "ko", None):

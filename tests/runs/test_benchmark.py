@@ -11,6 +11,7 @@ import soundfile
 
 from components.core.errors import Cancelled, LaneError, ManifestError
 from components.core.files import read_rows
+from components.core.normalizers import MAX_CHARACTERS
 from components.core.types import LaneFailure, LaneRun
 from components.report.files import contents
 from components.runs.benchmark import read_report
@@ -76,6 +77,17 @@ def test_where_every_clip_fails_there_is_a_report_all_the_same(lab, manifest, ou
     assert (report.summary.clips, report.summary.lanes, report.summary.speed_up) == (1, {}, {})
     assert "Whisper failed on 1 clip. The first, missing: " in report.summary.warnings[0]
     assert "No speed-up" in contents(report)["report.html"]
+
+
+def test_a_reference_that_is_too_long_is_a_failed_row_and_the_rest_goes_on(lab, manifest, output):
+    first, *rest = manifest.read_text().splitlines()
+    long = json.loads(first) | {"text": "a" * (MAX_CHARACTERS + 1)}
+    manifest.write_text("\n".join((json.dumps(long), *rest)) + "\n")
+    report = lab.benchmark(manifest, output, lanes=["whisper"], normalizer="whisper")
+    assert report.summary.failures == {"whisper": 2}
+    header, rows = read_rows(output)
+    assert header.settings["normalizer"] == "whisper-1"
+    assert [row.message for row in rows if isinstance(row, LaneFailure)][0].startswith("The reference has 100,001")
 
 
 def test_an_output_that_is_there_is_not_overwritten(lab, manifest, output):

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _DOMAINS = "com|org|net|edu|gov|int|io|ai|dev|app|info|biz|tv|me|eu|uk|de|fr|es|it|nl|ch|ca|us|au|jp|py|js|txt|pdf|exe"
+_MONTHS = {
+    "jan": "january", "feb": "february", "mar": "march", "apr": "april", "jun": "june", "jul": "july", "aug": "august",
+    "sep": "september", "sept": "september", "oct": "october", "nov": "november", "dec": "december",
+}  # fmt: skip
 
 _SUBSTITUTIONS = tuple(
     (re.compile(found), replaced)
@@ -42,12 +46,17 @@ _SUBSTITUTIONS = tuple(
         # A minus is a hyphen before a number and after none.
         (r"(?<![^\s(\[\"])[-–](?=\.?\d|[$£€]\d)", " minus "),
         (r"\bnegative(?=\s{1,3}\d)", "minus"),
+        (r"\bwww\.", "www dot "),
+        (r"(?<=\.com|\.org|\.net|\.gov|\.edu)/(?=\w)", " slash "),
         (rf"(?<=[a-z0-9])\.(?=(?:{_DOMAINS})\b)", " dot "),
         (r"(?<=[a-z0-9])\.(?=[\w.+-]{1,64}@)", " dot "),
-        (r"(?<=[a-z]\.)(?:com|org)/(?=\w)", " slash "),
         (r"(?<=\d)\.(?=\d)", " point "),
         (r"(?<![a-z0-9])\.(?=\d)", " point "),
-        (r"(?<=\d)\s?[x*](?=\s?\d)", " times "),
+        (r"(?<=\d)\s?\*(?=\s?\d)", " times "),
+        (r"(?<=\d)\s?x(?=\s?\d)", " by "),
+        (r"(?<=\d)x\b", " times "),
+        (r"(?<!\d)(\d{1,2})p\b", r"\1 pence"),
+        (rf"\b({'|'.join(_MONTHS)})\b\.?(?=\s{{0,3}}\d)", lambda found: _MONTHS[found[1]]),
         (r"(?<=\s)<(?=\s)", " less than "),
         (r"(?<=\s)>(?=\s)", " greater than "),
         (r"km/h\b", " kph "),

@@ -196,7 +196,7 @@ class Numbers:
             number = number._replace(fraction=digits, end=at)
         elif self._at(at) == "and" and number.digits:
             part = self._at(at + 2)
-            if self._at(at + 1) == "a" and part in _PARTS:
+            if self._at(at + 1) in {"a", "one", "1"} and part in _PARTS:
                 number = number._replace(fraction=_PARTS[part], end=at + 3)
             elif self._at(at + 1) in {"three", "3"} and part == "quarters":
                 number = number._replace(fraction="75", end=at + 3)

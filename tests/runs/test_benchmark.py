@@ -87,7 +87,7 @@ def test_a_reference_that_is_too_long_is_a_failed_row_and_the_rest_goes_on(lab, 
     assert report.summary.failures == {"whisper": 2}
     header, rows = read_rows(output)
     assert header.settings["normalizer"] == "whisper-1"
-    assert [row.message for row in rows if isinstance(row, LaneFailure)][0].startswith("The reference has 100,001")
+    assert next(row.message for row in rows if isinstance(row, LaneFailure)).startswith("The reference has 100,001")
 
 
 def test_an_output_that_is_there_is_not_overwritten(lab, manifest, output):

@@ -25,10 +25,15 @@ Verdict = Literal["faster", "slower", "alike", "suspect", "silent", "empty", "bu
 
 CLIP_WARNINGS = frozenset(WARNINGS.values())
 
+BUSY = "This machine was busy; measure again."
+
 SILENCE = "We heard only silence. Check your microphone and record again."
 
 ALIKE = 0.05
-"""A speed-up measured once counts as a difference from this distance to 1."""
+"""A speed-up of one clip counts as a difference from this distance to 1."""
+
+UNSTEADY = 1.5
+"""Rounds of one clip whose speed-ups lie further apart than this, highest over lowest, tell of a busy machine."""
 
 _PAPER = "Distil-Whisper's paper measured 5.8× for large-v2 on an A100 GPU."
 PUBLISHED = {
@@ -101,7 +106,7 @@ def _withheld(comparison: Comparison, runs: Sequence[LaneRun]) -> Headline | Non
     if suspects:
         return Headline("suspect", claim=_suspect(suspects))
     if comparison.busy:
-        return Headline("busy", claim="This machine was busy; measure again.")
+        return Headline("busy", claim=BUSY)
     return None
 
 
@@ -109,9 +114,11 @@ def _measured(baseline: LaneRun, lane: LaneRun, spread: tuple[float, float, int]
     """The figure of two lanes that were timed, with its range over paired rounds."""
     first_s, own_s = baseline.generation_time_s or 0.0, lane.generation_time_s or 0.0
     claim = f"{lane_label(lane.lane_id)} took {seconds(own_s)}, {BASELINE} {seconds(first_s)}."
-    if spread is None or spread[2] < 2:
-        return _figure(first_s / own_s, None, claim, "measured once")
-    return _figure(first_s / own_s, spread[:2], claim, f"in {spread[2]} rounds")
+    low, high, rounds = spread or (first_s / own_s, first_s / own_s, 1)
+    if high > UNSTEADY * low:
+        return Headline("busy", claim=BUSY)
+    sure = f"in {rounds} rounds" if rounds > 1 else "measured once"
+    return _figure(first_s / own_s, (low, high) if rounds > 1 else None, claim, sure, alike=ALIKE)
 
 
 def report_headline(report: Report) -> Headline:
@@ -132,10 +139,13 @@ def report_headline(report: Report) -> Headline:
     return _figure(summary.speed_up[lane_id], interval, claim, "(95 % interval)" if interval else "measured once")
 
 
-def _figure(ratio: float, interval: Interval | None, claim: str, sure: str) -> Headline:
-    """``faster``, ``slower`` or ``alike`` by a ratio and the range around it; ``sure`` says what range that is."""
-    low, high = interval or (ratio - ALIKE, ratio + ALIKE)
-    if low <= 1 <= high:
+def _figure(ratio: float, interval: Interval | None, claim: str, sure: str, *, alike: float = 0.0) -> Headline:
+    """``faster``, ``slower`` or ``alike`` by a ratio and the range around it; ``sure`` says what range that is.
+
+    ``alike``: how near to 1 the range may come and still be no difference.
+    """
+    low, high = interval or (ratio, ratio)
+    if low <= 1 + alike and high >= 1 - alike:
         spread = f"{between((low, high), times)} as fast {sure}" if interval else sure
         return Headline("alike", claim=f"No clear difference. {claim}", spread=spread)
     if ratio > 1:

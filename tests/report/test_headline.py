@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from components.core.speech import WARNINGS
@@ -44,6 +46,25 @@ def test_no_figure_without_a_clear_difference(whisper, distil):
 
 def test_no_figure_on_a_busy_machine():
     assert compare([(0.1, 0.9)], [(0.2, 0.4)]).verdict == "busy"
+
+
+def test_no_figure_where_the_rounds_do_not_agree():
+    assert compare([(0.1, 0.9), (0.1, 3.0)], [(0.1, 0.4), (0.1, 0.4)]).verdict == "busy"
+
+
+def figures_of_the_same_model(noise, count=200):
+    """How often two lanes of one model are said to differ, where times vary by up to this share."""
+    rng = random.Random(0)
+
+    def timed():
+        return [(0.4 * (1 + noise * rng.random()), 0.5 * (1 + noise * rng.random())) for _ in range(3)]
+
+    return sum(bool(compare(timed(), timed()).figure) for _ in range(count))
+
+
+def test_the_same_model_twice_gives_no_figure():
+    assert figures_of_the_same_model(noise=0.02) == figures_of_the_same_model(noise=0.1) == 0
+    assert figures_of_the_same_model(noise=1.0) < 20
 
 
 def test_no_figure_where_a_lane_is_suspect():

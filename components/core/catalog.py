@@ -1,4 +1,4 @@
-"""The table of pairs and lanes: a new pair or lane is a new row.
+"""The tables of pairs, lanes and packaged checkpoints: a new one is a new row.
 
 The architectures are those of the checkpoints' published ``config.json`` files, so that parameters can be counted and
 shapes timed without weights and without a network.
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from components.core.errors import CheckpointError, LaneError
+from components.core.errors import CheckpointError, LaneError, no_such
 from components.core.types import BASELINE_LANE, LaneSpec, Pair
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ Role = Literal["teacher", "student"]
 class Lane:
     """A row of the lane table: which of the pair's checkpoints runs on which backend.
 
-    ``assisted``: the student drafts for the teacher. ``colour``: index into the palette of the report. ``what``: what
-    runs there, for who chooses. ``default``: runs where nobody chooses; the others are offered, and loaded or converted
-    when they are asked for.
+    ``assisted``: the student drafts for the teacher. ``colour``: index into the palette of the report. ``what``: a
+    description for the person who chooses. ``default``: runs unless others are chosen; the rest are loaded, and
+    converted where they need it, when somebody asks for them.
     """
 
     lane_id: str
@@ -145,7 +145,7 @@ PACKAGED: Mapping[str, PackagedCheckpoint] = MappingProxyType(
 
 
 def get_pair(pair_id: str, *, also: Iterable[str] = ()) -> Pair:
-    """A pair of the catalogue; ``also`` names further ones that the caller knows, for the message.
+    """A pair of the catalogue; ``also`` lists further choices for the message.
 
     Raises:
         CheckpointError: there is no such pair; the message lists those there are.
@@ -153,24 +153,22 @@ def get_pair(pair_id: str, *, also: Iterable[str] = ()) -> Pair:
     try:
         return PAIRS[pair_id]
     except KeyError:
-        choices = ", ".join((*PAIRS, *also))
-        raise CheckpointError(f"There is no pair called {pair_id!r}. Choose one of: {choices}.") from None
+        raise CheckpointError(no_such("pair", pair_id, (*PAIRS, *also))) from None
 
 
 def lane_specs(pair: Pair, lane_ids: Iterable[str] = ()) -> tuple[LaneSpec, ...]:
-    """The lanes asked for, each once, in the order asked for; all of them where none is named.
+    """The lanes of a pair, each once, in the given order; all of them where none is named.
 
-    An assistant stays as the pair writes it; ``split_checkpoint`` takes it apart.
+    ``LaneSpec.assistant`` is written as in the pair, with its revision; see ``split_checkpoint``.
 
     Raises:
         LaneError: there is no such lane; the message lists those there are.
-        CheckpointError: a checkpoint of the pair is not written as one.
+        CheckpointError: a checkpoint of the pair is neither a hub id nor a folder.
     """
     names = tuple(dict.fromkeys(lane_ids)) or tuple(LANES)
     unknown = [name for name in names if name not in LANES]
     if unknown:
-        listed = ", ".join(repr(name) for name in unknown)
-        raise LaneError(f"There is no lane called {listed}. Choose from: {', '.join(LANES)}.")
+        raise LaneError(no_such("lane", ", ".join(unknown), LANES))
     specs = []
     for lane in (LANES[name] for name in names):
         checkpoint, revision = split_checkpoint(pair.teacher if lane.role == "teacher" else pair.student)
@@ -183,7 +181,7 @@ def split_checkpoint(text: str) -> tuple[str, str | None]:
     """Split ``id@revision`` of a hub id; a folder becomes an absolute path and has no revision.
 
     Raises:
-        CheckpointError: neither a folder nor the form of a hub id. That an absolute path exists is not looked at.
+        CheckpointError: neither a folder nor of the form of a hub id. Absolute paths are not checked for existence.
     """
     folder = Path(text).expanduser()
     if folder.is_absolute() or (text and folder.is_dir()):
@@ -198,9 +196,9 @@ def split_checkpoint(text: str) -> tuple[str, str | None]:
 
 
 def checkpoint_name(checkpoint: str) -> str:
-    """How a checkpoint is shown to people and written to JSON: never the server's own path.
+    """A checkpoint's name on the page and in JSON, which never holds a path of the server.
 
-    A hub id as it is; a shipped folder from the root of the repository; another folder by its own name.
+    A hub id stays as it is; a folder of the repository is named from its root, any other one by its own name.
     """
     path = Path(checkpoint)
     if not path.is_absolute():
@@ -208,7 +206,6 @@ def checkpoint_name(checkpoint: str) -> str:
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
-# What decides the number of parameters and the shapes; everything else of a WhisperConfig keeps its default.
 ARCHITECTURE_KEYS = (
     "vocab_size",
     "num_mel_bins",
@@ -222,6 +219,7 @@ ARCHITECTURE_KEYS = (
     "max_source_positions",
     "max_target_positions",
 )
+"""The values of a ``WhisperConfig`` that decide shapes and the number of parameters."""
 
 
 def _published(width: int, heads: int, encoder_layers: int, decoder_layers: int, *, vocab: int, mels: int = 80) -> dict:

@@ -1,5 +1,12 @@
 """The errors a person may see: the message is for the person, the cause is for the log."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class WhisperSpaceError(Exception):
     """Base of every error whose message may be shown to a visitor as it stands."""
@@ -35,6 +42,11 @@ class ManifestError(WhisperSpaceError):
 
 class TextError(WhisperSpaceError):
     """A text is too long to be compared, or there is no normaliser of that name."""
+
+
+def no_such(kind: str, name: str, choices: Iterable[str]) -> str:
+    """What to tell a person who named something that there is not, for instance a lane."""
+    return f"There is no {kind} called “{name}”. Choose from: {', '.join(choices)}."
 
 
 class Cancelled(Exception):  # noqa: N818 - a request, not a fault

@@ -1,4 +1,4 @@
-"""Whether a teacher and a student are of one kind: what both hear, and what both can write."""
+"""Whether a teacher and a student fit each other: the same features, vocabulary and languages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MULTILINGUAL_VOCABULARY = 51_865
-"""Tokens of the smallest published multilingual Whisper; its English-only kin have one less."""
+"""Tokens of the smallest published multilingual Whisper; an English-only one has 51,864."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What must be equal in a teacher and its student. ``multilingual`` is ``None`` where nothing says it."""
+    """What must be equal in a teacher and its student. ``multilingual`` is ``None`` where it is unknown."""
 
     checkpoint: str
     num_mel_bins: int
@@ -28,7 +28,7 @@ class Kind:
 
 
 def kind_of(checkpoint: str, config: Mapping[str, int], multilingual: bool | None = None) -> Kind:
-    """From a configuration's ``num_mel_bins`` and ``vocab_size``; the language from the vocabulary where not given."""
+    """The kind by ``num_mel_bins`` and ``vocab_size``, which also decides ``multilingual`` where that is ``None``."""
     vocabulary = int(config["vocab_size"])
     if multilingual is None and vocabulary >= MULTILINGUAL_VOCABULARY - 1:
         multilingual = vocabulary >= MULTILINGUAL_VOCABULARY
@@ -53,7 +53,7 @@ def known_kind(checkpoint: str) -> Kind | None:
 
 
 def check_fit(teacher: Kind, student: Kind) -> None:
-    """Refuse two checkpoints that no comparison should hold against each other.
+    """Refuse a teacher and a student that cannot be compared.
 
     Raises:
         CheckpointError: they differ in mel bins, vocabulary or language; the message names both, and how they differ.

@@ -1,4 +1,4 @@
-"""What the variables say, read once, by the entries only."""
+"""The environment variables, read once, by ``app.py`` and the ``__main__.py`` files only."""
 
 from __future__ import annotations
 

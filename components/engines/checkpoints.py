@@ -1,11 +1,10 @@
-"""Checkpoint -> configuration, model, processor; and a sentence for a person wherever that fails.
+"""Checkpoint -> configuration, model, processor; and what to tell a person wherever that fails.
 
 Weights are read from safetensors alone, since a pickle can run code; no code from a repository is ever run.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import json
@@ -16,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.catalog import checkpoint_name, split_checkpoint
-from components.core.errors import Cancelled, CheckpointError
+from components.core.errors import CheckpointError
 from components.core.fitting import kind_of
-from components.engines.device import is_out_of_memory
-from components.engines.packaged import local_folder
+from components.engines import hub
+from components.engines.packaged import missing_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     import torch
     from transformers import PreTrainedModel, ProcessorMixin, WhisperConfig
@@ -43,22 +42,12 @@ LAZY_NAMES = (
     "WhisperForConditionalGeneration",
     "WhisperModel",
 )
-"""What the engines import of Transformers inside functions."""
-
+"""What the engines import from Transformers inside functions."""
 
 DECODER_FILES = "decoder-*.safetensors"
 """Weights of a student without those that it has in common with its teacher."""
 
 DECODER_LAYERS = "model.decoder.layers."
-
-_fetched: dict[tuple[str, str | None], str] = {}
-"""Folders of the hub's checkpoints that are here, whole: loading from there asks the hub for nothing more, and so does
-not depend on it."""
-
-
-def remember(checkpoint: str, revision: str | None, folder: str) -> None:
-    """Note where a checkpoint of the hub lies, once all of it is here."""
-    _fetched[checkpoint, revision] = folder
 
 
 def folder_state(checkpoint: str) -> str | None:
@@ -74,8 +63,8 @@ def folder_state(checkpoint: str) -> str | None:
 def load_libraries() -> None:
     """Import what the engines need, in one thread at a time.
 
-    Transformers resolves its names when they are first asked for. Where two threads ask at once, the one that places
-    models and a first visitor's, one of them can find a name missing.
+    Transformers imports its names on first use. Where two threads ask for one at the same time, one of them can find it
+    missing.
     """
     with _importing:
         transformers = importlib.import_module("transformers")
@@ -92,16 +81,17 @@ def load_config(lane: LaneSpec, token: str | None = None) -> WhisperConfig:
     """
     from transformers import AutoConfig, WhisperConfig
 
-    _check_place(lane.checkpoint)
+    _check_folder(lane.checkpoint)
     with explained(lane.checkpoint):
-        config = AutoConfig.from_pretrained(_place(lane), **_source(lane, token))
+        source = hub.located(lane.checkpoint, lane.revision)
+        config = AutoConfig.from_pretrained(source, **_options(lane, token))
     if not isinstance(config, WhisperConfig):
         raise CheckpointError(
             f"{checkpoint_name(lane.checkpoint)} is a {config.model_type} model. "
             "Choose a Whisper or Distil-Whisper checkpoint."
         )
-    if (folder := _fetched.get((lane.checkpoint, lane.revision))) is not None:
-        config._commit_hash = Path(folder).name  # noqa: SLF001 - as Transformers notes it of what it fetches itself
+    if source != lane.checkpoint:
+        config._commit_hash = Path(source).name  # noqa: SLF001 - as Transformers notes it of what it fetches itself
     return config
 
 
@@ -114,12 +104,12 @@ def load_kind(lane: LaneSpec, token: str | None = None) -> Kind:
     from transformers import GenerationConfig
 
     config = load_config(lane, token)
+    source = hub.located(lane.checkpoint, lane.revision)
     try:
-        multilingual = getattr(
-            GenerationConfig.from_pretrained(_place(lane), **_source(lane, token)), "is_multilingual", None
-        )
-    except OSError:  # there need not be one
-        multilingual = None
+        generation = GenerationConfig.from_pretrained(source, **_options(lane, token))
+    except OSError:  # not every checkpoint has one
+        generation = None
+    multilingual = getattr(generation, "is_multilingual", None)
     return kind_of(
         lane.checkpoint, {"num_mel_bins": config.num_mel_bins, "vocab_size": config.vocab_size}, multilingual
     )
@@ -159,22 +149,24 @@ def load_model(
     """
     from transformers import AutoModelForSpeechSeq2Seq
 
-    _check_place(lane.checkpoint)
+    _check_folder(lane.checkpoint)
     if (origin := teacher_of(lane)) is not None:
         if teacher is None:
             teacher = load_model(origin, dtype=dtype, attention=attention, token=token)
         return _grafted(lane, teacher, attention)
     with explained(lane.checkpoint):
+        source = hub.located(lane.checkpoint, lane.revision)
+        _check_files(lane, source, (".safetensors",))
         model, report = AutoModelForSpeechSeq2Seq.from_pretrained(
-            _place(lane),
+            source,
             dtype=dtype,
             attn_implementation=attention,
             use_safetensors=True,
             output_loading_info=True,
-            **_source(lane, token),
+            **_options(lane, token),
         )
     if missing := report["missing_keys"]:
-        # Transformers would fill them with random numbers, and the lane would talk nonsense.
+        # Transformers would fill them with random numbers.
         raise CheckpointError(
             f"{checkpoint_name(lane.checkpoint)} has weights that do not fit its config.json: "
             f"{len(missing)} tensors are missing. Export it again."
@@ -215,14 +207,14 @@ def _grafted(lane: LaneSpec, teacher: PreTrainedModel, attention: str) -> PreTra
 
 
 class Models:
-    """Weights on a device, for all engines of a pool: those that use the same model share it, while one of them lives.
+    """The models of a pool's engines: those that use the same one share it, as long as one of them exists.
 
-    A student's encoder is its teacher's, frozen. Where that is so, tensor by tensor, it is held once.
+    A distilled student's encoder is a frozen copy of its teacher's. Where all tensors are equal it is held once.
     """
 
     def __init__(self) -> None:
         self._models: weakref.WeakValueDictionary[tuple, PreTrainedModel] = weakref.WeakValueDictionary()
-        self._lock = threading.Lock()  # one thread loads, others ask what is held
+        self._lock = threading.Lock()  # one thread loads while others ask what is held
         self.unavailable_attention: dict[str, str] = {}
         """Attention kernels that failed to load, and the kind of error."""
 
@@ -248,13 +240,13 @@ class Models:
         return model
 
     def holds(self, lane: LaneSpec) -> bool:
-        """Whether the model of a lane's checkpoint is loaded, in whatever dtype."""
+        """Whether the model of a lane's checkpoint is loaded, in any dtype."""
         with self._lock:
             return any(key[:2] == (lane.checkpoint, lane.revision) for key in self._models)
 
 
 def share_encoder(model: Any, other: Any) -> bool:
-    """Give ``model`` the encoder of ``other`` if they are equal in every tensor; whether they were."""
+    """Give ``model`` the encoder of ``other`` if all tensors are equal, and return whether they are."""
     mine, theirs = (each.get_encoder() for each in (model, other))
     same = {"activation_function", "encoder_attention_heads", "scale_embedding"}
     if mine is theirs or any(getattr(model.config, name) != getattr(other.config, name) for name in same):
@@ -276,21 +268,29 @@ def load_processor(lane: LaneSpec, token: str | None = None) -> ProcessorMixin:
     """Load feature extractor and tokenizer.
 
     Raises:
-        CheckpointError: one of them is missing or is not Whisper's.
+        CheckpointError: one of them is missing, is not Whisper's, or does not fit the model.
     """
     from transformers import AutoProcessor
 
     lane = teacher_of(lane) or lane
     with explained(lane.checkpoint):
-        processor = AutoProcessor.from_pretrained(_place(lane), **_source(lane, token))
+        source = hub.located(lane.checkpoint, lane.revision)
+        _check_files(lane, source, ("tokenizer.json", "preprocessor_config.json"))
+        processor = AutoProcessor.from_pretrained(source, **_options(lane, token))
     tokenizer = getattr(processor, "tokenizer", None)
     vocabulary = tokenizer.get_vocab() if tokenizer is not None else {}
     # Special tokens come after the words, of which a byte-level vocabulary has at least the 256 bytes; Transformers
-    # makes a tokenizer of special tokens alone where tokenizer.json is missing.
+    # makes a tokenizer of special tokens alone where its file is missing.
     if vocabulary.get("<|notimestamps|>", 0) < 256 or not hasattr(processor, "feature_extractor"):
         raise CheckpointError(
             f"{checkpoint_name(lane.checkpoint)} has no Whisper tokenizer or feature extractor: add tokenizer.json and "
             "preprocessor_config.json, as `processor.save_pretrained` writes them."
+        )
+    features, mels = processor.feature_extractor.feature_size, load_config(lane, token).num_mel_bins
+    if features != mels:
+        raise CheckpointError(
+            f"{checkpoint_name(lane.checkpoint)} has a preprocessor_config.json of {features} mel bins beside a model "
+            f"of {mels}. Copy the file of the Whisper checkpoint that it was made from."
         )
     return processor
 
@@ -301,89 +301,48 @@ def assistant_lane(lane: LaneSpec) -> LaneSpec:
     return replace(lane, checkpoint=checkpoint, revision=revision, assistant=None)
 
 
-@contextlib.contextmanager
-def explained(checkpoint: str) -> Iterator[None]:
-    """Turn whatever loading raises into a ``CheckpointError``; the cause stays attached for the log.
-
-    The message never quotes the cause, which may hold a path of the server or a token.
-    """
-    try:
-        yield
-    except (CheckpointError, Cancelled):
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise CheckpointError(_explanation(checkpoint, error)) from error
+def explained(checkpoint: str) -> AbstractContextManager[None]:
+    """Turn whatever loading raises into a ``CheckpointError``; see ``hub.explained``."""
+    return hub.explained(checkpoint, _why_not_loaded)
 
 
-def _place(lane: LaneSpec) -> str:
-    """Folder of a checkpoint that is here, else its hub id."""
-    if (lane.checkpoint, lane.revision) not in _fetched and (folder := local_folder(lane.checkpoint, lane.revision)):
-        remember(lane.checkpoint, lane.revision, folder)
-    return _fetched.get((lane.checkpoint, lane.revision), lane.checkpoint)
-
-
-def _source(lane: LaneSpec, token: str | None) -> dict[str, Any]:
+def _options(lane: LaneSpec, token: str | None) -> dict[str, Any]:
+    """Arguments of every ``from_pretrained``."""
     return {"revision": lane.revision or "main", "token": token, "trust_remote_code": False}
 
 
-def _check_place(checkpoint: str) -> None:
+def _check_folder(checkpoint: str) -> None:
     folder = Path(checkpoint)
     if folder.is_absolute() and not folder.is_dir():
         raise CheckpointError(f"There is no folder {checkpoint_name(checkpoint)} on this machine. Check the path.")
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and what it came from: Transformers wraps the hub's errors in OSError."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+def _check_files(lane: LaneSpec, source: str, names: tuple[str, ...]) -> None:
+    """Refuse a folder that lacks files whose names end in one of ``names``, before anything is read from it."""
+    folder = Path(source)
+    missing = [name for name in missing_files(folder) if name.endswith(names)] if folder.is_dir() else []
+    if missing == ["model.safetensors"]:
+        raise CheckpointError(f"{checkpoint_name(lane.checkpoint)} {hub.NO_WEIGHTS}")
+    if missing:
+        raise CheckpointError(
+            f"{checkpoint_name(lane.checkpoint)} is incomplete: {', '.join(missing)} is missing. "
+            "Copy the folder again, or export the checkpoint anew, with its processor."
+        )
 
 
-def _explanation(checkpoint: str, error: BaseException) -> str:
-    import httpx2  # what the hub's client speaks with
-    from huggingface_hub import errors as hub
+def _why_not_loaded(checkpoint: str, error: BaseException) -> str | None:
+    """What loading ran into, as the rest of a sentence; ``None`` where that cannot be told."""
     from safetensors import SafetensorError
 
     folder = Path(checkpoint)
-    causes = tuple(_causes(error))
+    causes = tuple(hub.causes(error))
     text = " ".join(str(cause) for cause in causes)
-
-    def caused_by(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
-
-    answers = [cause.response.status_code for cause in causes if isinstance(cause, hub.HfHubHTTPError)]
-    status = answers[0] if answers and not caused_by(hub.RemoteEntryNotFoundError) else None
-    no_weights = "safetensors" in text and not any(folder.glob("*.safetensors"))
-    sentences = (  # the first that applies; the hub's errors derive from each other
-        (caused_by(hub.GatedRepoError), "is gated. Accept its terms on the hub, then set HF_TOKEN."),
-        (caused_by(hub.RevisionNotFoundError), "has no such revision. Check what follows the @."),
+    sentences = (  # the first that applies
         (
-            caused_by(hub.RepositoryNotFoundError),
-            "is neither a folder here nor a checkpoint on the hub. If it is private, set HF_TOKEN.",
-        ),
-        (status in {401, 403}, "may not be read with this HF_TOKEN, says the hub. Set one that may."),
-        (status == 429, "is refused for now: the hub has had too many requests. Try again in a few minutes."),
-        (status is not None, f"cannot be fetched: the hub answers with error {status}. Try again later."),
-        (caused_by(httpx2.TimeoutException, TimeoutError), "is not here yet: the hub is too slow. Try again later."),
-        (
-            "Consistency check failed" in text,
-            "arrived cut off. Try again: what is here is kept, and the rest is fetched.",
-        ),
-        (
-            caused_by(hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, ConnectionError, httpx2.TransportError),
-            "is not in the cache, and the hub cannot be reached. Check the connection and try again.",
-        ),
-        (
-            caused_by(SafetensorError),
+            any(isinstance(cause, SafetensorError) for cause in causes),
             "has weights that are damaged or cut off. Delete them, then fetch or export them again.",
         ),
-        (
-            no_weights,
-            "has no safetensors weights. Pickles are refused, since they can run code; convert them first.",
-        ),
+        ("safetensors" in text and not any(folder.glob("*.safetensors")), hub.NO_WEIGHTS),
         (
             folder.is_dir() and not (folder / "config.json").exists(),
             "has no config.json. Name the folder that `save_pretrained` wrote.",
@@ -391,5 +350,4 @@ def _explanation(checkpoint: str, error: BaseException) -> str:
         ("custom code" in text, "wants to run code of its own, which is refused. Choose a plain Whisper checkpoint."),
         ("mismatched" in text, "has weights that do not fit its config.json. Export it again."),
     )
-    said = next((sentence for applies, sentence in sentences if applies), None)
-    return f"{checkpoint_name(checkpoint)} {said or f'cannot be loaded ({type(error).__name__}). The log says more.'}"
+    return next((sentence for applies, sentence in sentences if applies), None)

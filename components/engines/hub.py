@@ -1,4 +1,7 @@
-"""Hub id -> its files in the local cache, whole and unaltered, before anything is loaded from them."""
+"""The hub: whether it answers, what it has, downloads that arrive whole; and every sentence about it.
+
+Hub id -> its files in the local cache, whole and unaltered, before anything is loaded from them.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,19 @@ import os
 import re
 import threading
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.catalog import PACKAGED, checkpoint_name, split_checkpoint
 from components.core.errors import BusyError, Cancelled, CheckpointError
-from components.engines.checkpoints import explained, remember
-from components.engines.packaged import REQUIREMENTS, cached, installed, local_folder
+from components.engines.cache import FULL, why_not_written
+from components.engines.device import is_out_of_memory
+from components.engines.packaged import REQUIREMENTS, cached_folder, installed, packaged_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +54,7 @@ PROBE_S = 2.0
 """Seconds to wait for the hub's answer before it counts as not there."""
 
 POLL_S = 0.1
-"""Seconds between two looks of one who waits for a download at how far it is, and at whether they are still wanted."""
+"""Poll interval while waiting for a download, in seconds."""
 
 
 def fetch(
@@ -64,14 +68,14 @@ def fetch(
     """Download what is missing of a checkpoint, and compare new weights with the hash that the hub announces.
 
     The hub's own client compares sizes alone, and weights of the right size with wrong numbers in them load well. A
-    folder is left alone; so is what the cache holds whole where the hub cannot be reached. What arrived before a
-    download broke off is kept, and the next one goes on from there.
+    folder needs no download, nor does a checkpoint that a package carries, nor what the cache holds where the hub
+    cannot be reached. What arrived before a download broke off is kept, and the next one goes on from there.
 
     Args:
         checkpoint: A hub id, or a folder.
         revision: A branch, a tag or a commit; ``None`` for ``main``.
         token: The hub's, for private and gated checkpoints.
-        progress: Called with the fraction that is here, from 0 to 1, and the size of the whole in bytes.
+        progress: Called with the fraction that has arrived, from 0 to 1, and the size of the whole in bytes.
         cancelled: Asked after every few megabytes.
 
     Raises:
@@ -82,8 +86,7 @@ def fetch(
         return
     fault: CheckpointError | None = None
     try:
-        if (folder := local_folder(checkpoint, revision)) is not None:
-            remember(checkpoint, revision, folder)
+        if revision is None and checkpoint in PACKAGED and located(checkpoint, revision) != checkpoint:
             return
     except CheckpointError as error:
         logger.warning("%s The hub is asked for it.", error.message)
@@ -122,10 +125,7 @@ def _download(
         )
     weights = [path for pattern in WEIGHTS for path in Path(folder).glob(pattern)]
     if not weights:
-        raise CheckpointError(
-            f"{checkpoint_name(checkpoint)} has no safetensors weights. Pickles are refused, since they can run code; "
-            "convert them first."
-        )
+        raise CheckpointError(f"{checkpoint_name(checkpoint)} {NO_WEIGHTS}")
     for path in weights:
         blob = path.resolve()
         if blob.name not in before and not _intact(blob):
@@ -137,14 +137,30 @@ def _download(
             )
     with suppress(OSError):
         (storage / CHECKED).unlink()
-    remember(checkpoint, revision, folder)
+
+
+def located(checkpoint: str, revision: str | None) -> str:
+    """Where a checkpoint is loaded from: its folder on this machine, else its hub id.
+
+    From a folder it is loaded without asking the hub. Hub ids are looked for in the hub's cache, where they count if
+    everything that loading needs is there, then among the installed packages, which hold no other revision than the
+    published one.
+
+    Raises:
+        CheckpointError: a package carries it, and is faulty or cannot be unpacked.
+    """
+    if is_folder(checkpoint):
+        return checkpoint
+    if (folder := cached_folder(checkpoint, revision)) is not None:
+        return str(folder)
+    return str(packaged_folder(checkpoint)) if revision is None and installed(checkpoint) else checkpoint
 
 
 def _trusted(kept: Path) -> set[str]:
-    """The blobs that were here before this download.
+    """Names of the cached files that need no check, since they were there before this download.
 
-    Their list is kept in a file, which outlives this process, should it end before the rest has been checked. Where
-    the file is torn all is checked; where it cannot be written it is done without.
+    They are listed in a file, so that a process that is killed before it has checked the rest leaves that to the next
+    one. Where the file is damaged everything is checked.
     """
     with suppress(FileNotFoundError):
         try:
@@ -161,9 +177,9 @@ def _trusted(kept: Path) -> set[str]:
 
 
 def _snapshot(checkpoint: str, **options: Any) -> str:
-    """The folder in the cache, complete. From the cache alone where the hub breaks off before it has answered.
+    """Download what is missing and return the folder; what is cached will do where the connection breaks.
 
-    The hub's client does that itself for a hub that does not answer at all, or with an error.
+    The hub's client does that itself where the hub does not answer at all, or answers with an error.
     """
     import httpx2  # what that client speaks with
     from huggingface_hub import snapshot_download
@@ -180,7 +196,10 @@ def _snapshot(checkpoint: str, **options: Any) -> str:
 
 @dataclass(eq=False)
 class _Download:
-    """One that runs in a thread of its own, for everyone who waits for it."""
+    """A download in a thread of its own, for all requests that wait for it.
+
+    ``told``: the fraction that has arrived and the size in bytes.
+    """
 
     waiting: int = 0
     told: tuple[float, int] | None = None
@@ -188,7 +207,7 @@ class _Download:
 
 
 class Downloads:
-    """Fetches each checkpoint once, however many ask for it at a time, and goes on while one of them waits."""
+    """Downloads each checkpoint once, however many requests ask for it, as long as one of them waits."""
 
     def __init__(self, token: str | None = None) -> None:
         self.token = token
@@ -204,19 +223,19 @@ class Downloads:
         progress: Callable[[float, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        """As the function ``fetch``, together with all others who want the same.
+        """Like the function ``fetch``, in one download with all other requests for the same checkpoint.
 
         Args:
             checkpoint: A hub id, or a folder.
             revision: A branch, a tag or a commit; ``None`` for ``main``.
-            places: How many may wait for downloads; ``None`` for any number.
-            progress: Called with the fraction that is here, from 0 to 1, and the size of the whole in bytes.
-            cancelled: Asked while waiting. Where all who waited have left, the download stops; the next goes on from
+            places: How many requests may wait for downloads; ``None`` for any number.
+            progress: Called with the fraction that has arrived, from 0 to 1, and the size of the whole in bytes.
+            cancelled: Asked while waiting. When nobody waits any more the download stops; the next one goes on from
                 there.
 
         Raises:
             CheckpointError: see ``fetch``.
-            BusyError: so many wait already.
+            BusyError: ``places`` requests wait already.
             Cancelled: ``cancelled()`` turned true.
         """
         if is_folder(checkpoint):
@@ -241,7 +260,12 @@ class Downloads:
     def available(self, checkpoint: str) -> bool:
         """Whether a checkpoint, a folder or ``id`` or ``id@revision``, is here or a hub answers that may have it."""
         name, revision = split_checkpoint(checkpoint)
-        return is_folder(name) or (revision is None and installed(name)) or self.hub_answers or cached(name, revision)
+        return (
+            is_folder(name)
+            or (revision is None and installed(name))
+            or self.hub_answers
+            or cached_folder(name, revision) is not None
+        )
 
     @functools.cached_property
     def hub_answers(self) -> bool:
@@ -263,7 +287,7 @@ class Downloads:
 
     @property
     def waiting(self) -> int:
-        """How many wait for downloads."""
+        """How many requests wait for downloads."""
         return sum(download.waiting for download in list(self._running.values()))
 
     def _join(self, key: tuple[str, str | None], places: int | None) -> _Download:
@@ -307,12 +331,12 @@ class Downloads:
 
 
 def is_folder(checkpoint: str) -> bool:
-    """Whether a checkpoint is a folder, of which nothing is to be fetched."""
+    """Whether a checkpoint is a folder, so that nothing is to be fetched."""
     return Path(checkpoint).is_absolute() or Path(checkpoint).is_dir()
 
 
 def _intact(blob: Path) -> bool:
-    """Whether a file of the cache holds what its name says: for large files that is their SHA-256."""
+    """Whether a cached file has the content that its name says: for large files the name is their SHA-256."""
     if not re.fullmatch(r"[0-9a-f]{64}", blob.name):
         return True
     with blob.open("rb") as file:
@@ -320,7 +344,7 @@ def _intact(blob: Path) -> bool:
 
 
 def _reporter(progress: Callable[[float, int], None] | None, cancelled: Callable[[], bool] | None) -> type:
-    """A progress bar that draws nothing and tells instead; the hub's client makes one for the bytes, one for files."""
+    """A class of progress bars that only call ``progress``; the hub's client makes one for bytes and one for files."""
     from tqdm import tqdm
 
     class Reporter(tqdm):
@@ -331,8 +355,85 @@ def _reporter(progress: Callable[[float, int], None] | None, cancelled: Callable
         def update(self, n: float | None = 1) -> None:
             if cancelled is not None and cancelled():
                 raise Cancelled
-            self.n += n or 0  # which a bar that is not drawn does not count itself
+            self.n += n or 0  # a bar that is not drawn does not count by itself
             if progress is not None and self.counts_bytes and self.total:
                 progress(min(1.0, self.n / self.total), int(self.total))
 
     return Reporter
+
+
+# -- what to tell a person
+
+NO_WEIGHTS = "has no safetensors weights. Pickles are refused, since they can run code; convert them first."
+
+NEEDS_TERMS = "is gated. Accept its terms on the hub, then set HF_TOKEN."
+
+
+def why(error: BaseException, kind: str = "checkpoint") -> str | None:
+    """What the hub's client or its cache ran into, as the rest of a sentence; ``None`` for an error of another kind.
+
+    Args:
+        error: With the errors that it came from: Transformers wraps the hub's in OSError.
+        kind: What was asked for, a checkpoint or a data set.
+    """
+    import httpx2  # what the hub's client speaks with
+    from huggingface_hub import errors as hub
+
+    chain = tuple(causes(error))
+
+    def caused_by(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in chain)
+
+    answers = [cause.response.status_code for cause in chain if isinstance(cause, hub.HfHubHTTPError)]
+    status = answers[0] if answers and not caused_by(hub.RemoteEntryNotFoundError) else None
+    full = next((cause for cause in chain if isinstance(cause, OSError) and cause.errno in FULL), None)
+    sentences = (  # the first that applies; the hub's errors derive from each other
+        (caused_by(hub.GatedRepoError), NEEDS_TERMS),
+        (caused_by(hub.RevisionNotFoundError), "has no such revision. Check what follows the @."),
+        (
+            caused_by(hub.RepositoryNotFoundError),
+            f"is neither a folder here nor a {kind} on the hub. If it is private, set HF_TOKEN.",
+        ),
+        (status in {401, 403}, "may not be read with this HF_TOKEN, says the hub. Set one that may."),
+        (status == 429, "is refused for now: the hub has had too many requests. Try again in a few minutes."),
+        (status not in {None, 404}, f"cannot be fetched: the hub answers with error {status}. Try again later."),
+        (caused_by(httpx2.TimeoutException, TimeoutError), "is not here yet: the hub is too slow. Try again later."),
+        (
+            any("Consistency check failed" in str(cause) for cause in chain),
+            "arrived cut off. Try again: what is here is kept, and the rest is fetched.",
+        ),
+        (
+            caused_by(hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, ConnectionError, httpx2.TransportError),
+            "is not in the cache, and the hub cannot be reached. Check the connection and try again.",
+        ),
+        (full is not None, f"cannot be stored: {why_not_written(full)}" if full is not None else ""),
+    )
+    return next((sentence for applies, sentence in sentences if applies), None)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, then what it came from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+@contextmanager
+def explained(checkpoint: str, other: Callable[[str, BaseException], str | None] = lambda *_: None) -> Iterator[None]:
+    """Turn whatever fetching or loading raises into a ``CheckpointError``; the cause stays attached for the log.
+
+    The message never quotes the cause, which may hold a path of the server or a token. ``other`` is asked for the rest
+    of the sentence where the hub is not the reason.
+    """
+    try:
+        yield
+    except (CheckpointError, Cancelled):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        said = (
+            why(error) or other(checkpoint, error) or f"cannot be loaded ({type(error).__name__}). The log says more."
+        )
+        raise CheckpointError(f"{checkpoint_name(checkpoint)} {said}") from error

@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import struct
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,37 +63,20 @@ NAME = re.compile(r"(encoder|decoder)/(?:layer_(\d+)/)?(.+)/(\w+)")
 """Side, layer, module and parameter of a tensor in ``model.bin``."""
 
 
-COMPLETE = (
+INDEX = "model.safetensors.index.json"
+"""Where weights are cut into several files: which tensor lies in which."""
+
+NEEDED = (
+    ("model.safetensors", INDEX),
     ("config.json",),
-    ("generation_config.json",),
-    ("preprocessor_config.json", "processor_config.json"),
     ("tokenizer.json", "vocab.json"),
-    ("model.safetensors", "model.safetensors.index.json"),
+    ("preprocessor_config.json", "processor_config.json"),
 )
-"""What the hub's cache has to hold of a checkpoint, one of each, to come before a package."""
+"""Files without which a checkpoint cannot be loaded: one of each."""
 
 
-def local_folder(checkpoint: str, revision: str | None) -> str | None:
-    """Folder of a packaged checkpoint, from the hub's cache or else from its packages; asks no hub.
-
-    ``None`` where the checkpoint is no packaged one, or a revision is asked for, or neither place has it.
-
-    Raises:
-        CheckpointError: see ``packaged_folder``.
-    """
-    if revision is not None or checkpoint not in PACKAGED:
-        return None
-    if (folder := _hub_snapshot(checkpoint, None)) is not None:
-        return str(folder)
-    return str(packaged_folder(checkpoint)) if installed(checkpoint) else None
-
-
-def cached(checkpoint: str, revision: str | None) -> bool:
-    """Whether the hub's cache holds all of a checkpoint."""
-    return _hub_snapshot(checkpoint, revision) is not None
-
-
-def _hub_snapshot(checkpoint: str, revision: str | None) -> Path | None:
+def cached_folder(checkpoint: str, revision: str | None) -> Path | None:
+    """The checkpoint in the hub's cache, if everything is there; asks no hub."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -100,7 +84,16 @@ def _hub_snapshot(checkpoint: str, revision: str | None) -> Path | None:
         folder = Path(snapshot_download(checkpoint, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
-    return folder if all(any((folder / name).is_file() for name in names) for names in COMPLETE) else None
+    return folder if not missing_files(folder) else None
+
+
+def missing_files(folder: Path) -> list[str]:
+    """Names of the files that loading a checkpoint needs and its folder lacks; of alternatives, the usual one."""
+    missing = [names[0] for names in NEEDED if not any((folder / name).is_file() for name in names)]
+    with suppress(OSError, ValueError, AttributeError, KeyError):  # a broken index is found when it is loaded
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        missing += sorted({name for name in index["weight_map"].values() if not (folder / name).is_file()})
+    return missing
 
 
 def installed(checkpoint: str) -> bool:

@@ -1,4 +1,4 @@
-"""LaneSpec -> Engine: each checkpoint loaded once, kept while there is room."""
+"""LaneSpec -> Engine: each checkpoint is loaded once and kept while there is memory for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, cast
 
 from components.core.catalog import checkpoint_name
-from components.core.errors import LaneError, WhisperSpaceError
+from components.core.errors import LaneError, WhisperSpaceError, no_such
 from components.engines import device as devices
 from components.engines.checkpoints import Models, assistant_lane, teacher_of
 
@@ -28,19 +28,19 @@ BACKENDS = {
     "speculative": "components.engines.speculative:SpeculativeEngine",
     "ctranslate": "components.engines.ctranslate:CTranslateEngine",
 }
-"""Backend -> ``module:class``, made with ``(lane, settings, device, models)``; imported when it is first needed."""
+"""Backend -> ``module:class``, called with ``(lane, settings, device, models)``; imported on first use."""
 
 SHARING = {"whisper", "speculative"}
-"""Backends that take their models from the pool's, so that a model that is loaded costs nothing more."""
+"""Backends whose engines share the pool's models: for them a model that is loaded takes no further memory."""
 
 HEADROOM = 1.2
-"""Room to leave beside the parameters, for activations and the key-value cache."""
+"""Memory to have free per byte of parameters: activations and the KV cache need some, too."""
 
 Key = tuple[str, str, str | None, str | None]
 
 
 class Pool:
-    """The engines that are loaded. Lanes with the same backend and checkpoint share one."""
+    """Loaded engines. Lanes with the same backend and checkpoint share one."""
 
     def __init__(self, settings: Settings, device: Device | None = None) -> None:
         self.settings = settings
@@ -50,10 +50,10 @@ class Pool:
         self.models = Models()
 
     def get(self, lane: LaneSpec, *, beside: Collection[LaneSpec] = ()) -> Engine:
-        """The engine of a lane; loads it the first time, while others who ask wait.
+        """The engine of a lane; the first call loads it, while other threads wait.
 
-        ``beside``: lanes of the same comparison, whose engines stay. Where memory is short, the engines used least
-        recently make room.
+        ``beside``: lanes of the same comparison, whose engines are kept. Where memory is short, other engines are
+        unloaded, least recently used first.
 
         Raises:
             CheckpointError: the checkpoint cannot be loaded.
@@ -67,15 +67,15 @@ class Pool:
             return self._engines[key]
 
     def loaded(self, lane: LaneSpec) -> Engine | None:
-        """The engine of a lane if it is loaded already. Never waits, never loads."""
+        """The engine of a lane if it is loaded; never waits."""
         return self._engines.get(_key(lane))
 
     def missing(self, lane: LaneSpec) -> list[LaneSpec]:
-        """The lane's checkpoints, its assistant's too, whose weights have yet to be read before it can run."""
+        """What has to be loaded before a lane can run: its checkpoint, its assistant's, and the teachers of both."""
         return [] if self.loaded(lane) is not None else self._missing(lane)
 
     def stamp(self, lane: LaneSpec) -> dict[str, str]:
-        """Device, dtype, attention and runtime of a lane: as used where it is loaded, else as they will be tried."""
+        """Device, dtype, attention and runtime of a lane: as used if it is loaded, else as they will be tried."""
         if (engine := self.loaded(lane)) is not None:
             info, runtime = engine.info, engine.runtime
             return {
@@ -95,17 +95,17 @@ class Pool:
             expected = getattr(_backend(lane), "expected", None)
             return stamp if expected is None else stamp | expected(self.settings, self.device)
         except LaneError:
-            return stamp  # it cannot run here, and says so when it is asked to
+            return stamp  # it cannot run here; ``get`` says why
 
     def preparation(self, lane: LaneSpec) -> str:
-        """What ``get`` will do once and for long, a conversion, for a person; mostly empty. Loads nothing."""
+        """A long step that the first ``get`` takes, such as a conversion, for a person; empty where there is none."""
         if self.loaded(lane) is not None:
             return ""
         try:
             prepare = getattr(_backend(lane), "preparation", None)
             return "" if prepare is None else prepare(lane, self.settings, self.device)
         except (WhisperSpaceError, OSError):
-            return ""  # ``get`` fails as well, and says why
+            return ""  # ``get`` says why
 
     def unload(self) -> None:
         """Free everything."""
@@ -164,8 +164,7 @@ def _backend(lane: LaneSpec) -> Callable[[LaneSpec, Settings, Device, Models], E
     try:
         module, _, name = BACKENDS[lane.backend].partition(":")
     except KeyError:
-        choices = ", ".join(BACKENDS)
-        raise LaneError(f"There is no backend called “{lane.backend}”. Choose from: {choices}.") from None
+        raise LaneError(no_such("backend", lane.backend, BACKENDS)) from None
     try:
         engine = getattr(importlib.import_module(module), name)
     except ImportError as error:

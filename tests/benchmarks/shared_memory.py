@@ -22,7 +22,7 @@ from components.core import catalog
 from components.core.settings import Settings
 from components.core.types import LaneSpec
 from components.engines.counting import model_info
-from components.engines.packaged import local_folder
+from components.engines.hub import located
 from components.engines.pool import Pool
 from tests.benchmarks import common
 
@@ -53,7 +53,7 @@ def main() -> int:
 def _saved(pair_id: str, folder: Path) -> list[str]:
     """Folders of a teacher and a student of the pair's shapes, in float16; all but the encoder differs."""
     pair, encoder, saved = catalog.get_pair(pair_id), None, []
-    base = Path(local_folder("openai/whisper-base", None) or "")
+    base = Path(located("openai/whisper-base", None))
     for checkpoint in (pair.teacher, pair.student):
         place = folder / Path(checkpoint).name
         shutil.copytree(base, place, ignore=lambda _, names: [n for n in names if n.startswith(WEIGHTS)])

@@ -31,13 +31,38 @@ def load(lane: LaneSpec) -> None:
     load_model(lane, dtype=torch.float32, attention="sdpa", token=TOKEN)
 
 
-def reconfigure(folder: Path, **changes: object) -> None:
-    path = folder / "config.json"
+def reconfigure(folder: Path, name: str = "config.json", **changes: object) -> None:
+    path = folder / name
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def without_features(folder: Path) -> None:
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        (folder / name).unlink()
+
+
+def with_other_features(folder: Path) -> None:
+    (folder / "processor_config.json").unlink()
+    reconfigure(folder, "preprocessor_config.json", feature_size=128)
+
+
+def cut_in_shards(folder: Path) -> Path:
+    """Cut the weights in two files with an index, as large checkpoints are; returns the second one."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names, places = sorted(weights), {}
+    for number, part in enumerate((names[::2], names[1::2]), 1):
+        path = folder / f"model-0000{number}-of-00002.safetensors"
+        save_file({name: weights[name] for name in part}, path, {"format": "pt"})
+        places |= dict.fromkeys(part, path.name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return path
 
 
 SPOIL = {
@@ -50,7 +75,10 @@ SPOIL = {
     "config cut off": (lambda f: cut(f / "config.json"), "cannot be loaded"),
     "too few layers": (lambda f: reconfigure(f, decoder_layers=6), "48 tensors are missing"),
     "another width": (lambda f: reconfigure(f, d_model=64), "do not fit its config.json"),
-    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "no Whisper tokenizer"),
+    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+    "no feature extractor": (without_features, "preprocessor_config.json is missing"),
+    "a missing shard": (lambda f: cut_in_shards(f).unlink(), "model-00002-of-00002.safetensors is missing"),
+    "another extractor": (with_other_features, "128 mel bins"),
 }
 
 

@@ -220,9 +220,9 @@ def test_without_a_hub_a_faulty_package_is_what_is_told(site):
 
 
 def test_a_revision_is_the_hubs(site):
-    assert packaged.local_folder(NAME, "main") is None
-    assert packaged.local_folder(NAME, None) == str(packaged_folder(NAME))
-    assert packaged.local_folder("someone/else", None) is None
+    assert hub.located(NAME, "main") == NAME
+    assert hub.located(NAME, None) == str(packaged_folder(NAME))
+    assert hub.located("someone/else", None) == "someone/else"
 
 
 def test_the_packages_of_the_catalogue_hold_what_it_says():

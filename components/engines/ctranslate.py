@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +18,10 @@ import torch
 from ctranslate2.converters import Converter
 from ctranslate2.converters.transformers import _MODEL_LOADERS
 from faster_whisper import WhisperModel
-from filelock import FileLock
-from huggingface_hub import constants
 
 from components.core.catalog import checkpoint_name
 from components.core.errors import CheckpointError, LaneError
+from components.engines.cache import cache_folder, make_once, why_not_written
 from components.engines.checkpoints import explained, folder_state, load_config, load_model, load_processor
 from components.engines.counting import model_info
 from components.engines.decoding import Decoded
@@ -43,11 +40,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RUNTIME = "ctranslate2"
-
-
-def cache_folder() -> Path:
-    """Where conversions are kept: beside the hub's cache, wherever that is."""
-    return Path(constants.HF_HOME).parent / "whisper-vs-distil-whisper" / "ctranslate2"
 
 
 class CTranslateEngine(WindowedEngine):
@@ -187,30 +179,16 @@ class _Converter(Converter):
 def converted(lane: LaneSpec, config: Any, compute_type: str, token: str | None = None) -> Path:
     """Folder of the checkpoint's conversion, made the first time.
 
-    It is written beside its place and moved there when it is whole, under a lock: an interrupted conversion is never
-    used, and is done again; processes at once convert once.
-
     Raises:
         CheckpointError: the checkpoint cannot be loaded, or there is no room.
     """
-    place = conversion_folder(lane, config, compute_type)
-    if place.is_dir():
-        return place
+    folder = conversion_folder(lane, config, compute_type)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(place.with_suffix(".lock")):
-            if not place.is_dir():
-                for torn in place.parent.glob(f"{place.name}.torn-*"):
-                    shutil.rmtree(torn)
-                torn = Path(tempfile.mkdtemp(prefix=f"{place.name}.torn-", dir=place.parent))
-                _convert(lane, compute_type, torn, token)
-                torn.rename(place)
+        return make_once(folder, lambda part: _convert(lane, compute_type, part, token))
     except OSError as error:
         raise CheckpointError(
-            f"{checkpoint_name(lane.checkpoint)} could not be converted for Faster-Whisper: the cache folder beside "
-            "HF_HOME cannot be written, or is full."
+            f"{checkpoint_name(lane.checkpoint)} cannot be converted for Faster-Whisper: {why_not_written(error)}"
         ) from error
-    return place
 
 
 def _convert(lane: LaneSpec, compute_type: str, folder: Path, token: str | None) -> None:
@@ -241,4 +219,4 @@ def conversion_folder(lane: LaneSpec, config: Any, compute_type: str) -> Path:
     state: list[Any] = [lane.checkpoint, getattr(config, "_commit_hash", None) or lane.revision]
     state += [folder_state(lane.checkpoint), ctranslate2.__version__, compute_type, FORMAT]
     digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
-    return cache_folder() / f"{source.name}-{compute_type}-{digest}"
+    return cache_folder("ctranslate2") / f"{source.name}-{compute_type}-{digest}"

@@ -38,11 +38,7 @@ def test_it_writes_what_the_whole_student_writes(layers_alone, student_lane, spe
     grafted = replace(whole, checkpoint=str(layers_alone))
     outputs = [pool.get(lane).transcribe(speechlike_clip, DecodingOptions(), parts) for lane in (whole, grafted)]
     assert outputs[0] == outputs[1]
-<<<<<<< HEAD
     assert pool.get(grafted).info == pool.get(whole).info.model_copy(update={"checkpoint": layers_alone.name})
-=======
-    assert pool.get(grafted).info == pool.get(whole).info.model_copy(update={"checkpoint": str(layers_alone)})
->>>>>>> 7949a02 (The hub's sentences stand once; where a checkpoint lies is read from the disk; missing files and features of another size are told when a checkpoint is loaded)
 
 
 def test_it_shares_its_teachers_weights(layers_alone, teacher_lane, student_lane):

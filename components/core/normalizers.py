@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MAX_CHARACTERS = 100_000
-"""Longest text that is compared: more than an hour of fast speech, with the times of its subtitles."""
+"""Longest reference: more than an hour of fast speech, with the times of its subtitles."""
+
+MAX_TEXT_CHARACTERS = 1_000_000
+"""Longest transcript: more than an hour of 448 tokens a window."""
 
 
 class Normalized(NamedTuple):
@@ -52,14 +55,27 @@ def normalizer(name: str) -> Normalizer:
     return NORMALIZERS[name]
 
 
-def check_length(text: str, what: str = "reference") -> None:
-    """Refuse a text that is too long, before anything is done with it.
+def check_reference(text: str) -> None:
+    """Refuse a reference that is too long, before anything is done with it.
 
     Raises:
         TextError: it has more than ``MAX_CHARACTERS``.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise TextError(f"The {what} has {len(text):,} characters; {MAX_CHARACTERS:,} is the most. Shorten it.")
+    _check_length("reference", text, MAX_CHARACTERS)
+
+
+def check_text(text: str) -> None:
+    """Refuse a transcript that no model can have written.
+
+    Raises:
+        TextError: it has more than ``MAX_TEXT_CHARACTERS``.
+    """
+    _check_length("transcript", text, MAX_TEXT_CHARACTERS)
+
+
+def _check_length(what: str, text: str, most: int) -> None:
+    if len(text) > most:
+        raise TextError(f"The {what} has {len(text):,} characters; {most:,} is the most. Shorten it.")
 
 
 def _ours(text: str, language: str) -> Normalized:

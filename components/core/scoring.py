@@ -34,7 +34,7 @@ REPEATED_TIMES, REPEATED_WITHIN = 3, 200
 """Times it occurs, and within how many words or characters."""
 
 
-MAX_PAIRS = 2 * 10**10
+MAX_PAIRS = 5 * 10**10
 """Most pairs of units that are aligned: some seconds."""
 
 
@@ -58,7 +58,7 @@ def normalise(text: str, language: str | None, normalizer: str = normalizers.DEF
     Raises:
         TextError: the text is too long, or there is no such normaliser.
     """
-    normalizers.check_length(text, "text")
+    normalizers.check_text(text)
     return normalizers.normalizer(normalizer).apply(text, language_code(language, text)).text
 
 
@@ -72,8 +72,8 @@ def word_errors(reference: str, text: str, language: str | None, normalizer: str
         TextError: the reference or the text is too long, or there is no such normaliser.
     """
     chosen = normalizers.normalizer(normalizer)
-    normalizers.check_length(reference)
-    normalizers.check_length(text, "text")
+    normalizers.check_reference(reference)
+    normalizers.check_text(text)
     code = language_code(language, reference or text)
     (ours, dropped), (theirs, _) = chosen.apply(reference, code), chosen.apply(text, code)
     edits = _edits(ours.split(), theirs.split())
@@ -144,11 +144,8 @@ class _Units:
         self.keys = [_key(text[start:end]) for start, end in self._spans]
 
     def written(self, start: int, end: int) -> str:
-        """The text from one unit to another; characters that a normaliser set apart stand together again."""
-        if start == end:
-            return ""
-        text = self._text[self._spans[start][0] : self._spans[end - 1][1]]
-        return pattern(rf"(?<=[{UNSPACED}]\p{{M}}{{0,9}})\s(?=[{UNSPACED}])").sub("", text)
+        """The text from one unit to another, as it stands there."""
+        return self._text[self._spans[start][0] : self._spans[end - 1][1]] if start < end else ""
 
 
 def _key(word: str) -> str:

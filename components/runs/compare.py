@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from components.core import catalog, scoring
 from components.core.caller import Caller
 from components.core.errors import Cancelled, WhisperSpaceError
-from components.core.normalizers import DEFAULT, check_length
+from components.core.normalizers import DEFAULT, check_reference
 from components.core.normalizers import normalizer as find_normalizer
 from components.core.speech import find_speech
 from components.core.types import BASELINE_LANE, Comparison, LaneFailure, LaneRun, Transcript
@@ -106,7 +106,7 @@ def compare(
         Cancelled: ``cancelled()`` turned true.
         TextError: the reference is too long, or there is no such normaliser; before anything runs.
     """
-    check_length(reference or "")
+    check_reference(reference or "")
     find_normalizer(normalizer)
     if not find_speech(clip).worth_asking:
         scores = _scores(Transcript("", (), options.language), reference, normalizer)

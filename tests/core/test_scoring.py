@@ -30,7 +30,7 @@ def test_word_errors_are_those_of_jiwer():
 
 
 def test_texts_too_long_to_be_aligned_are_refused():
-    one, other = "a b " * 100_000, "b c " * 100_000
+    one, other = "a b " * 200_000, "b c " * 200_000
     with pytest.raises(TextError):
         word_distance(one, other)
 
@@ -70,7 +70,7 @@ def test_diff_spans_compare_characters_where_no_spaces_are_written():
         (None, "天去北京。"[:4], "天去北京"),
         ("deleted", "。", ""),
     ]
-    assert diff_spans("自 己 的", "自 己")[0] == (None, "自己", "自己")
+    assert diff_spans("สวัสดี ครับ", "สวัสดี")[0] == (None, "สวัสดี", "สวัสดี")
 
 
 def test_diff_spans_read_as_both_texts():

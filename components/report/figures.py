@@ -46,6 +46,8 @@ MAX_BARS = 12
 """Samples up to which each has bars; more are drawn as points."""
 MANY_POINTS = 2000
 """Points from which a chart is drawn by WebGL."""
+FAINT = 0.4
+"""Opacity of the runs around a chosen one."""
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
 """Lanes are told apart by more than colour."""
 
@@ -489,10 +491,10 @@ def speed_times(run: SpeedRun) -> go.Figure:
     return figure.update_xaxes(rangemode="tozero").update_yaxes(showgrid=False, autorange="reversed")
 
 
-def speed_tokens(runs: Sequence[SpeedRun]) -> go.Figure | None:
-    """Time per token of every run against its machine's memory bandwidth.
+def speed_tokens(runs: Sequence[SpeedRun], chosen: SpeedRun | None = None) -> go.Figure | None:
+    """Time per token of every run against its machine's memory bandwidth; the other runs stand back for ``chosen``.
 
-    The dashed lines are the limit that the bandwidth sets: the bytes that a token reads over the bytes a second.
+    Diamonds are the limit that the bandwidth sets: the bytes that a token reads over the bytes a second.
     """
     rows = [row for row in speed_rows(runs) if row.lane.ms_per_token > 0 and row.run.bandwidth_bytes_per_s]
     if not rows:
@@ -504,6 +506,7 @@ def speed_tokens(runs: Sequence[SpeedRun]) -> go.Figure | None:
         x=lambda row: row.run.bandwidth_bytes_per_s / 1e9,
         y=lambda row: row.lane.ms_per_token,
         hover="%{y:.3g} ms a token",
+        chosen=chosen,
     )
     limits = [row for row in rows if row.lane.bandwidth_fraction]
     figure.add_scatter(
@@ -521,13 +524,20 @@ def speed_tokens(runs: Sequence[SpeedRun]) -> go.Figure | None:
     return figure
 
 
-def speed_ratios(runs: Sequence[SpeedRun]) -> go.Figure | None:
+def speed_ratios(runs: Sequence[SpeedRun], chosen: SpeedRun | None = None) -> go.Figure | None:
     """Speed-up over Whisper of every run: a row a run, a mark a lane."""
     rows = [row for row in speed_rows(runs) if row.lane.ratio and row.lane.lane_id != BASELINE_LANE]
     if not rows:
         return None
     figure = go.Figure()
-    _by_lane(figure, rows, x=lambda row: row.lane.ratio, y=lambda row: _run_label(row.run), hover="%{x:.2f}×")
+    _by_lane(
+        figure,
+        rows,
+        x=lambda row: row.lane.ratio,
+        y=lambda row: _run_label(row.run),
+        hover="%{x:.2f}×",
+        chosen=chosen,
+    )
     figure.add_vline(x=1, line={"color": INK, "width": 2, "dash": "dash"})
     count = len({_run_label(row.run) for row in rows})
     styled(figure, x="Speed-up (times)", y="Run", height=150 + 56 * count)
@@ -535,7 +545,7 @@ def speed_ratios(runs: Sequence[SpeedRun]) -> go.Figure | None:
     return figure.update_xaxes(rangemode="tozero")
 
 
-def speed_batches(runs: Sequence[SpeedRun]) -> go.Figure | None:
+def speed_batches(runs: Sequence[SpeedRun], chosen: SpeedRun | None = None) -> go.Figure | None:
     """Speed-up over Whisper at the same batch size, against the batch size; ``None`` where no run has another size.
 
     Lines join what differs in the batch size alone.
@@ -557,6 +567,7 @@ def speed_batches(runs: Sequence[SpeedRun]) -> go.Figure | None:
             y=[row.lane.ratio for row in each],
             mode="lines+markers",
             marker=_marker(lane_id, 9),
+            opacity=max(_opacities(each, chosen)),
             line={"color": lane_colour(lane_id), "width": 2},
             name=_label(lane_id),
             showlegend=lane_id not in named,
@@ -578,6 +589,7 @@ def _by_lane(
     x: Callable[[SpeedRow], Any],
     y: Callable[[SpeedRow], Any],
     hover: str,
+    chosen: SpeedRun | None,
 ) -> None:
     """A trace a lane, a mark a run."""
     lanes = list(dict.fromkeys(row.lane.lane_id for row in rows))
@@ -587,11 +599,16 @@ def _by_lane(
             x=[x(row) for row in own],
             y=[y(row) for row in own],
             mode="markers",
-            marker=_marker(lane_id, 11),
+            marker=_marker(lane_id, 11) | {"opacity": _opacities(own, chosen)},
             name=_label(lane_id),
             customdata=[_hover(row) for row in own],
             hovertemplate="%{customdata[0]}<br>" + hover + "<extra>%{customdata[1]}</extra>",
         )
+
+
+def _opacities(rows: Iterable[SpeedRow], chosen: SpeedRun | None) -> list[float]:
+    """All runs but the chosen one are faint; none is where none is chosen."""
+    return [1.0 if chosen is None or row.run == chosen else FAINT for row in rows]
 
 
 def _hover(row: SpeedRow) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from components.core.catalog import checkpoint_name, lane_label
+from components.core.languages import language_name
 from components.core.wording import counted
 from components.report import cards, columns
 from components.report.headline import clip_warnings, headline, published, report_headline
@@ -194,6 +195,7 @@ def _environment() -> Environment:
     )
     environment.globals |= {
         "lane_label": lane_label,
+        "language_name": language_name,
         "lane_colour": lane_colour,
         "checkpoint_name": checkpoint_name,
         "seconds": columns.seconds,

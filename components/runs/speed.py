@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core import catalog
-from components.core.errors import CheckpointError, LaneError, ManifestError
+from components.core.errors import CheckpointError, LaneError
 from components.core.types import BASELINE_LANE, LaneFailure, SpeedLane, SpeedRun
 from components.engines import device as devices
 from components.runs.measure import RequestStopwatch
@@ -31,9 +31,6 @@ NOTEBOOK = Path(catalog.__file__).with_name("notebook_73.json")
 """Tokens of each of the notebook's clips, end-of-text included, prompt not; and the seconds that it printed."""
 
 COPIES = 10
-
-MAX_RUN_CHARACTERS = 1_000_000
-"""A saved run has a few thousand; what is longer is not read."""
 
 
 @dataclass
@@ -68,36 +65,6 @@ def notebook_tokens(limit: int | None = None) -> list[dict[str, int]]:
     figures = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     pairs = zip(figures["whisper_tokens"], figures["distil_tokens"], strict=True)
     return [{"teacher": teacher, "student": student} for teacher, student in pairs][:limit]
-
-
-def read_speed(text: str) -> SpeedRun:
-    """A run that was saved: the JSON of ``speed``, what the command line printed with ``--json``, or a benchmark's.
-
-    Raises:
-        ManifestError: it is none of these, or has lanes or figures that no run has.
-    """
-    try:
-        return _parsed(text)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise ManifestError(
-            "This is not a saved speed run. Make one with `python -m components.runs speed --json > run.json`."
-        ) from error
-
-
-def _parsed(text: str) -> SpeedRun:
-    if len(text) > MAX_RUN_CHARACTERS:
-        raise ValueError("too long")
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = json.loads(text.strip().splitlines()[-1])  # a table was printed before it
-    run = SpeedRun.model_validate_json(json.dumps(found.get("speed", found)), strict=True)
-    lane_ids = {lane.lane_id for lane in run.lanes} | {failure.lane_id for failure in run.failures}
-    if not run.lanes or lane_ids - catalog.LANES.keys():
-        raise ValueError("no lanes, or others")
-    if not {"whisper", "distil"} <= run.notebook.keys():
-        raise ValueError("no notebook")
-    return run
 
 
 def speed(

@@ -65,12 +65,14 @@ class SpeedPanel:
             return {self.said: html.message(error.message, problem=True)}
 
     def _drawn(self, run: SpeedRun) -> dict[Any, Any]:
+        """One run's table and times, and the run among all of the project's."""
         from components.report import figures
 
+        runs = [*(each for each in self.shipped.values() if each != run), run]
         return (
             {self.said: "", self.table: html.speed_table([run])}
             | self.times.show(figures.speed_times(run))
-            | self.ratios.show(figures.speed_ratios([run]))
-            | self.tokens.show(figures.speed_tokens([run]))
-            | self.batches.show(figures.speed_batches([run]))
+            | self.ratios.show(figures.speed_ratios(runs, chosen=run))
+            | self.tokens.show(figures.speed_tokens(runs, chosen=run))
+            | self.batches.show(figures.speed_batches(runs, chosen=run))
         )

@@ -133,6 +133,13 @@ def test_speed_runs_of_two_machines_in_one_chart():
     assert list(figures.speed_ratios([make_speed()]).data[0].x) == [4.5]
 
 
+def test_a_chosen_run_stands_out():
+    own, other = make_speed(), make_speed(pair="small.en")
+    for draw in (figures.speed_tokens, figures.speed_ratios):
+        assert list(draw([other, own], chosen=own).data[0].marker.opacity) == [figures.FAINT, 1]
+        assert list(draw([other, own]).data[0].marker.opacity) == [1, 1]
+
+
 def test_batches_are_drawn_where_there_are_several():
     assert figures.speed_batches([make_speed(), make_speed()]) is None
     figure = figures.speed_batches([make_speed(), make_speed(batch_size=4), make_speed(batch_size=16)])

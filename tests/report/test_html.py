@@ -74,7 +74,7 @@ def read(markup):
 def test_a_result_names_its_clip_and_models_and_gives_one_figure_with_its_range(compared):
     page = read(html.comparison(compared))
     assert page.one("h2").text == "clip.wav 5.0 s"
-    assert page.one("p", kind="models").text.startswith("Whisper base vs distil-base")
+    assert page.one("p", kind="models").text == "Whisper base vs distil-base · English"
     headline = page.one("section", kind="headline")
     assert headline["data-verdict"] == "faster"
     assert headline.one("p", kind="figure").text == "3.0× faster"

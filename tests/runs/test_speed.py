@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from components.core import catalog
-from components.core.errors import LaneError, ManifestError
+from components.core.errors import LaneError
 from components.core.settings import Settings
 from components.core.types import SpeedRun
 from components.engines.device import Device
 from components.engines.shapes import PROMPT, ShapePair
 from components.runs.__main__ import main
 from components.runs.measure import RequestStopwatch
-from components.runs.speed import notebook_tokens, read_speed, speed
+from components.runs.speed import notebook_tokens, speed
 
 
 @pytest.fixture
@@ -172,39 +172,3 @@ def test_the_command_line(environ, monkeypatch, capsys, tmp_path):
     assert text.count("Plotly.newPlot") == 3
     assert "Distil-Whisper" in text
     assert main([*arguments[:-2], str(tmp_path / "no" / "where.html")]) == 2
-
-
-def test_a_saved_run_is_read_back(settings):
-    result = speed("custom", settings, lanes=["whisper", "distil"], limit=1)
-    text = result.model_dump_json()
-    assert read_speed(text) == result
-    assert read_speed(f"lane  ms/token\n-----\nwhisper  1.0\n{text}\n") == result  # as the command line prints it
-    assert read_speed(json.dumps({"benchmark": "faster_whisper_speed", "speed": json.loads(text)})) == result
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda run: run.pop("machine"),
-        lambda run: run.update(lanes=[]),
-        lambda run: run.update(clips="many"),
-        lambda run: run["lanes"][0].update(lane_id="<script>"),
-        lambda run: run["lanes"][0].update(ms_per_token=float("nan")),
-        lambda run: run["lanes"][0].update(ratio="fast"),
-        lambda run: run["lanes"][0].update(generated_tokens=True),
-        lambda run: run["lanes"][0].pop("note"),
-        lambda run: run["machine"].update(libraries={"torch": 2}),
-        lambda run: run.update(pair="x" * 1_000_001),
-    ],
-)
-def test_what_is_no_run_is_a_sentence(settings, change):
-    result = json.loads(speed("custom", settings, lanes=["whisper"], limit=1).model_dump_json())
-    change(result)
-    with pytest.raises(ManifestError, match="not a saved speed run"):
-        read_speed(json.dumps(result))
-
-
-@pytest.mark.parametrize("text", ["", "[]", "null", "{}", "1", "[" * 100_000, '{"speed": []}', '{"lanes": {}}'])
-def test_other_files_are_a_sentence(text):
-    with pytest.raises(ManifestError, match="not a saved speed run"):
-        read_speed(text)

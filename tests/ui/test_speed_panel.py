@@ -33,6 +33,8 @@ def test_shipped_runs_are_drawn(panel):
         assert "<table" in shown[panel.table]
         assert shown[panel.times.column].visible
         assert shown[panel.times.plot].data
+        drawn = {label for trace in shown[panel.ratios.plot].data for label in trace.y}
+        assert len(drawn) == len(panel.shipped)  # every run in one chart
 
 
 def test_an_upload_is_drawn_and_its_words_stay_words(panel, run, tmp_path):

@@ -1,4 +1,4 @@
-"""Words that follow from figures."""
+"""Counts in words."""
 
 from __future__ import annotations
 

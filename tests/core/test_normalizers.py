@@ -5,6 +5,7 @@ import time
 import unicodedata
 
 import pytest
+from num2words import num2words
 
 from components.core.errors import TextError
 from components.core.normalizers import MAX_CHARACTERS, MAX_TEXT_CHARACTERS, NORMALIZERS, check_reference, normalizer
@@ -365,6 +366,23 @@ def test_the_same_words_of_other_languages(language, one, other):
 @pytest.mark.parametrize(("language", "one", "other", "edits"), DIFFERENT)
 def test_what_differs_stays_different(language, one, other, edits):
     assert word_errors(one, other, language).errors.edits == edits
+
+
+def test_numbers_are_what_num2words_says():
+    rng = random.Random(4)
+    for number in [*range(1, 120), *(rng.randrange(1, 10 ** rng.randint(3, 12)) for _ in range(200))]:
+        said, cents = num2words(number), rng.randint(1, 99)
+        same = {
+            f"we saw {number:,} of them": f"we saw {said} of them",
+            num2words(number, to="ordinal_num"): num2words(number, to="ordinal"),
+            f"${number:,}.{cents:02d}": f"{said} dollars and {num2words(cents)} cents",
+            f"-{number}.{cents}%": f"minus {said} point {' '.join(num2words(int(digit)) for digit in str(cents))} percent",
+            f"{number}": " ".join(num2words(int(digit)) for digit in str(number)),
+        }
+        for written, words in same.items():
+            assert ours(written) == ours(words)
+    for year in range(1000, 2100, 7):
+        assert ours(str(year)) == ours(num2words(year, to="year"))
 
 
 def test_no_digit_is_glued_to_another_word():

@@ -31,7 +31,7 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10
 _SHORT_SCALES = {"k": "thousand", "m": "million", "mn": "million", "bn": "billion", "b": "billion", "tn": "trillion"}
 _ZEROS = {"zero", "nought", "naught"}
 _LETTER_ZEROS = {"oh", "o"}
-_IRREGULAR = {"first": 1, "second": 2, "third": 3, "fifth": 5, "eighth": 8, "ninth": 9, "twelfth": 12}
+_IRREGULAR = {"zeroth": 0, "first": 1, "second": 2, "third": 3, "fifth": 5, "eighth": 8, "ninth": 9, "twelfth": 12}
 _ORDINALS = _IRREGULAR | {f"{word}th": value for word, value in _ONES.items() if value not in _IRREGULAR.values()}
 _TENS_ORDINALS = {f"{word[:-1]}ieth": value for word, value in _TENS.items()}
 _SCALE_ORDINALS = {f"{word}th": value for word, value in _SCALES.items()}
@@ -297,7 +297,7 @@ class Numbers:
         return self._at(at - 1) in _TENS and (
             before in {"the", "his", "her", "my", "our", "their", "your"}
             or before in _MONTHS
-            or self._at(at + 1) in {"of", "century", "street", "avenue", "birthday", "time", *_MONTHS}
+            or self._at(at + 1) in {"", "of", "century", "street", "avenue", "birthday", "time", *_MONTHS}
         )
 
 

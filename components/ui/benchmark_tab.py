@@ -22,7 +22,7 @@ from components.report import html
 from components.runs.sources import Manifest
 from components.ui import benchmarking
 from components.ui.api import BENCHMARKING
-from components.ui.benchmarking import MAX_CLIPS, SOURCES, chosen_source, open_report, watch
+from components.ui.benchmarking import SOURCES, chosen_source, open_report, watch
 from components.ui.parts import AT_ONCE, QUIET, chart, in_twos, running
 from components.ui.requests import Refused, Ticket, plain_words, session_of
 
@@ -128,9 +128,8 @@ class BenchmarkTab:
                     min_width=260,
                 )
             gr.Markdown("To count word errors: a table of file name and text, as CSV, TSV or JSON lines.")
-        self.limit = gr.Slider(
-            1, MAX_CLIPS, value=MAX_CLIPS, step=1, label="Number of clips", elem_id="benchmark-limit"
-        )
+        most = benchmarking.most_clips("examples")
+        self.limit = gr.Slider(1, most, value=most, step=1, label="Number of clips", elem_id="benchmark-limit")
         with gr.Row():
             self.run = gr.Button("Run benchmark", variant="primary", elem_id="benchmark-run", scale=3, min_width=200)
             self.resume = gr.Button("Resume", elem_id="benchmark-resume", interactive=False, min_width=90)
@@ -169,7 +168,7 @@ class BenchmarkTab:
 
     def connect(self, _page: gr.Blocks, _tab: gr.Tab) -> None:
         """Run, also for files dropped on another tab; Resume; Stop; opened reports; the choice of a clip to read."""
-        self.source.change(lambda name: gr.Column(visible=name == "files"), self.source, self.uploads, **AT_ONCE)
+        self.source.change(self._chosen, self.source, [self.uploads, self.limit], **AT_ONCE)
         dropped = self.shared.dropped.change(self._take, self.shared.dropped, [self.source, self.files], **AT_ONCE)
         choices = {self.source, self.files, self.table, self.limit, *self.shared.choices.widgets}
         self._runs_on(dropped.success, self._begin, {self.ticket, self.kept, self.shared.visit, *choices})
@@ -193,6 +192,11 @@ class BenchmarkTab:
         return [self.kept, *buttons, self.status, self.result, *charts, *details]
 
     # -- callbacks
+
+    @staticmethod
+    def _chosen(source: str) -> tuple[gr.Column, gr.Slider]:
+        most = benchmarking.most_clips(source)
+        return gr.Column(visible=source == "files"), gr.Slider(maximum=most, value=most)
 
     @staticmethod
     def _take(files: list[str]) -> tuple[str, list[str]]:
@@ -300,7 +304,7 @@ class BenchmarkTab:
         yield self._ended(run, problem)
 
     def _progress(self, watched: Watched) -> dict[Any, Any]:
-        shown: dict[Any, Any] = {self.status: html.message(progress_text(watched)) + _bar(watched)}
+        shown: dict[Any, Any] = {self.status: f"{html.message(progress_text(watched))}{_bar(watched)}"}
         if watched.done % max(1, (watched.total or 100) // REDRAWS) == 0:
             shown |= self._draw(watched.report())
         return shown

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 MAX_CLIPS = 200
 """Clips that a visitor may run at once; the command line has no limit."""
 
+LIBRISPEECH_CLIPS = 73
 SOURCES = {
     "examples": "The examples of this page",
-    "librispeech": "LibriSpeech, 73 clips (from the hub)",
+    "librispeech": f"LibriSpeech, {LIBRISPEECH_CLIPS} clips (from the hub)",
     "files": "My files",
 }
 
@@ -92,6 +93,12 @@ def chosen_source(
     if name != "examples":
         raise ManifestError(f"There is no data set called “{name}” here. Choose from: {', '.join(SOURCES)}.")
     return Manifest(EXAMPLES)
+
+
+def most_clips(source: str) -> int:
+    """How many clips of a data set may run here."""
+    sizes = {"examples": Manifest(EXAMPLES).count() if EXAMPLES.is_file() else 1, "librispeech": LIBRISPEECH_CLIPS}
+    return min(MAX_CLIPS, sizes.get(source, MAX_CLIPS))
 
 
 def allowed(limit: int | None) -> int:

@@ -59,10 +59,11 @@
   // --- while a model runs, its bar grows as the seconds pass
 
   const started = new Map(); // lane -> when it was first seen running
+  let timer = null;
 
   function follow() {
-    const shown = result();
-    const running = shown ? [...shown.querySelectorAll(".card[data-state=running]")] : [];
+    timer = null;
+    const running = [...document.querySelectorAll("#result .card[data-state=running]")];
     const lanes = new Set(running.map((card) => card.dataset.lane));
     for (const lane of started.keys()) if (!lanes.has(lane)) started.delete(lane);
     for (const card of running) {
@@ -77,8 +78,7 @@
       clock.textContent = `${passed.toFixed(1)} s`;
       clock.style.setProperty("--passed", Math.min(1, passed / LONGEST_S));
     }
-    if (running.length) setTimeout(follow, 100);
-    return running.length;
+    if (running.length) timer = setTimeout(follow, 100);
   }
 
   // --- a new result: on a narrow window it is brought into view
@@ -91,8 +91,7 @@
     }
   }
 
-  let shownRun = null;
-  let following = false;
+  let shownRun = false;
 
   function arrived() {
     addCopyButtons();
@@ -103,11 +102,7 @@
       if (top > innerHeight * 0.6) result().scrollIntoView({ block: "start", behavior: calm() ? "auto" : "smooth" });
     }
     shownRun = Boolean(fresh);
-    if (!following && fresh) {
-      following = true;
-      const tick = () => { following = follow() > 0; };
-      tick();
-    }
+    if (timer === null) follow();
   }
   new MutationObserver(arrived).observe(document.body, { childList: true, subtree: true });
 

@@ -390,10 +390,7 @@ def why(error: BaseException, kind: str = "checkpoint") -> str | None:
     sentences = (  # the first that applies; the hub's errors derive from each other
         (caused_by(hub.GatedRepoError), NEEDS_TERMS),
         (caused_by(hub.RevisionNotFoundError), "has no such revision. Check what follows the @."),
-        (
-            caused_by(hub.RepositoryNotFoundError),
-            f"is neither a folder here nor a {kind} on the hub. If it is private, set HF_TOKEN.",
-        ),
+        (caused_by(hub.RepositoryNotFoundError), nowhere(kind)),
         (status in {401, 403}, "may not be read with this HF_TOKEN, says the hub. Set one that may."),
         (status == 429, "is refused for now: the hub has had too many requests. Try again in a few minutes."),
         (status not in {None, 404}, f"cannot be fetched: the hub answers with error {status}. Try again later."),
@@ -404,11 +401,16 @@ def why(error: BaseException, kind: str = "checkpoint") -> str | None:
         ),
         (
             caused_by(hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, ConnectionError, httpx2.TransportError),
-            "is not in the cache, and the hub cannot be reached. Check the connection and try again.",
+            "is not here, and the hub cannot be reached. Check the connection and try again.",
         ),
         (full is not None, f"cannot be stored: {why_not_written(full)}" if full is not None else ""),
     )
     return next((sentence for applies, sentence in sentences if applies), None)
+
+
+def nowhere(kind: str) -> str:
+    """What to tell a person of a checkpoint or a data set that does not exist, as the rest of a sentence."""
+    return f"is neither a folder here nor a {kind} on the hub. If it is private, set HF_TOKEN."
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

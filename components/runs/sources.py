@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from components.core import catalog, manifests
 from components.core.errors import ManifestError
 from components.core.manifests import base_name, composed, open_text
+from components.engines import hub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -372,41 +373,17 @@ def _undecoded() -> Any:
 
 def _explanation(error: Exception) -> str:
     """Why a data set cannot be opened or read, for a person; never a path of the server, which other messages hold."""
-    import httpx2  # what the hub's client speaks with
     from datasets import exceptions
-    from huggingface_hub import errors as hub
+    from huggingface_hub.errors import HFValidationError
 
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    status = next((each.response.status_code for each in causes if isinstance(each, hub.HfHubHTTPError)), None)
     message = (str(error).strip() or type(error).__name__).splitlines()[0]
-    gone = exceptions.DatasetNotFoundError | hub.HFValidationError | hub.RepositoryNotFoundError
-    no_way = ConnectionError | httpx2.TransportError | hub.OfflineModeIsEnabled
     sentences = (  # the first that applies
-        (
-            isinstance(error, hub.GatedRepoError) or "is a gated dataset" in message,
-            "is gated. Accept its terms on the hub, then set HF_TOKEN.",
-        ),
-        (
-            isinstance(error, gone),
-            "is neither a folder here nor a data set on the hub. If it is private, set HF_TOKEN.",
-        ),
-        (status in {401, 403}, "may not be read with this HF_TOKEN, says the hub. Set one that may."),
-        (status == 429, "is refused for now: the hub has had too many requests. Try again in a few minutes."),
-        (
-            status not in {None, 404},
-            f"cannot be fetched: the hub answers with error {status}. Try again later.",
-        ),
-        (
-            any(isinstance(each, no_way) for each in causes),
-            "cannot be fetched: the hub cannot be reached. Check the connection and try again.",
-        ),
+        ("is a gated dataset" in message, hub.NEEDS_TERMS),
+        (isinstance(error, exceptions.DatasetNotFoundError | HFValidationError), hub.nowhere("data set")),
+        (True, hub.why(error, "data set")),
         # No such configuration, split or files: the message lists those there are.
         (isinstance(error, exceptions.DatasetsError | ValueError), f"cannot be opened. {message}."),
         (isinstance(error, FileNotFoundError), "is not there."),
     )
-    said = next((sentence for applies, sentence in sentences if applies), None)
+    said = next((sentence for applies, sentence in sentences if applies and sentence), None)
     return said or f"cannot be read ({type(error).__name__}). The log says more."

@@ -256,7 +256,7 @@ def test_a_download_is_cancelled_and_goes_on_later(here):
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        ("unreachable", "is not in the cache, and the hub cannot be reached. Check the connection and try again."),
+        ("unreachable", "is not here, and the hub cannot be reached. Check the connection and try again."),
         ("no revision", "has no such revision. Check what follows the @."),
         ("private", "If it is private, set HF_TOKEN."),
     ],

@@ -31,13 +31,13 @@ def main() -> None:
     from components.ui import layout
 
     lab = Lab(settings)
-    if lab.places_first:
-        lab.place()
+    if lab.loads_before_launch:
+        lab.load()
     page = layout.build(lab)
     page.launch(prevent_thread_lock=True, **layout.launch_options())
-    if not lab.places_first:
+    if not lab.loads_before_launch:
         # The page is up before the models are: a visitor reads while they load.
-        threading.Thread(target=lab.place, name="place", daemon=True).start()
+        threading.Thread(target=lab.load, name="load", daemon=True).start()
     page.block_thread()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from components.core.errors import Cancelled
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
 
@@ -26,6 +27,10 @@ class Caller:
         """Report progress, where somebody listens."""
         if self.progress is not None:
             self.progress(fraction, text)
+
+    def until(self, left: threading.Event) -> Caller:
+        """The same caller, who also leaves once the event is set."""
+        return Caller(self.progress, lambda: left.is_set() or (self.cancelled is not None and self.cancelled()))
 
     def check(self) -> None:
         """Stop here if the result is no longer wanted.

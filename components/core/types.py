@@ -37,13 +37,6 @@ REPORT_FORMAT: Final = "whisper-vs-distil-whisper/report/1"
 
 SPEED_FORMAT: Final = "whisper-vs-distil-whisper/speed/1"
 
-BUSY_RATIO = 1.2
-"""Encoder times of one teacher-student pair further apart than this mean that the machine was busy: the encoders are
-alike."""
-
-RUNTIME_FAMILIES = {"eager": "torch", "loop": "torch", "compiled": "torch"}
-"""Runtimes that run the same encoder; any other runtime is a family of its own."""
-
 LongForm = Literal["sequential", "chunked"]
 
 # Bounds keep a damaged or hostile file from reaching a chart: finite numbers, texts of a length that a page can hold.
@@ -366,13 +359,8 @@ class Comparison(_Noun):
 
     @property
     def busy(self) -> bool:
-        """Whether the machine was busy: equal encoders, timed in the same runtime and dtype, differ by over 20 %."""
-        times: dict[tuple[str, str], list[float]] = {}
-        for run in self.runs:
-            if run.encoder_time_s:
-                family = RUNTIME_FAMILIES.get(run.runtime, run.runtime), run.dtype
-                times.setdefault(family, []).append(run.encoder_time_s)
-        return any(max(each) > BUSY_RATIO * min(each) for each in times.values())
+        """Whether the machine was busy with something else: encoders that are alike took times too far apart."""
+        return any(run.busy for run in self.runs)
 
 
 class SpeedLane(_Noun):

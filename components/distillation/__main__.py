@@ -38,11 +38,11 @@ def distil(args: argparse.Namespace) -> None:
 
     from components.distillation.distil import Distillation, Settings, in_words, keep_settings
     from components.distillation.speech import installed, open_source
-    from components.runs.shard import join
+    from components.runs.shard import current_process
 
     chosen = {name: value for name, value in vars(args).items() if name in Settings.__dataclass_fields__}
     settings = Settings(**chosen | {"speech": tuple(args.speech)})
-    join(os.environ)  # a process waits for the others as long as it takes
+    current_process(os.environ)  # a process waits for the others as long as it takes
     accelerator = Accelerator(cpu=args.cpu)
 
     def say(text: str) -> None:

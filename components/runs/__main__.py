@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.core.caller import Caller
 from components.core.catalog import LANES, PAIRS
 from components.core.errors import WhisperSpaceError
 from components.core.normalizers import DEFAULT, NORMALIZERS
@@ -24,7 +25,7 @@ from components.core.wording import counted
 from components.engines.memory import keep_freed_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from components.core.types import Report
     from components.runs.lab import Lab
@@ -66,106 +67,114 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--pair", help=f"one of {', '.join(PAIRS)}, or custom, as the variables define it")
-    common.add_argument("--json", action="store_true", help="print the result as JSON, as the last line")
-    common.add_argument("--verbose", action="store_true", help="log what happens, and the cause of a failure")
-
-    lanes = argparse.ArgumentParser(add_help=False)
-    lanes.add_argument(
-        "--lanes", type=_names, metavar="A,B", help=f"from {', '.join(LANES)}; {','.join(_DEFAULT)} unless given"
-    )
-    lanes.add_argument("--repeats", type=int, default=1, metavar="N", help="timed runs of each lane (default 1)")
-
-    scoring = argparse.ArgumentParser(add_help=False)
-    scoring.add_argument(
+    logged = argparse.ArgumentParser(add_help=False)
+    logged.add_argument("--verbose", action="store_true", help="log what happens, and the cause of a failure")
+    answered = argparse.ArgumentParser(add_help=False, parents=[logged])
+    answered.add_argument("--json", action="store_true", help="print the result as JSON, as the last line")
+    paired = argparse.ArgumentParser(add_help=False, parents=[answered])
+    paired.add_argument("--pair", help=f"one of {', '.join(PAIRS)}, or custom, as the variables define it")
+    scored = argparse.ArgumentParser(add_help=False)
+    scored.add_argument(
         "--normalizer",
         choices=tuple(NORMALIZERS),
         default=DEFAULT,
         help=f"what words are compared as (default {DEFAULT}); whisper is that of published figures",
     )
-
-    compare = commands.add_parser("compare", parents=[common, lanes, scoring], help="one clip through the lanes")
-    compare.add_argument("clip", metavar="CLIP", help="an audio file, or a video with sound")
-    compare.add_argument("--reference", default="", metavar="TEXT", help="what was said, for the word error rate")
-    compare.add_argument(
-        "--long-form",
-        choices=("sequential", "chunked"),
-        default="sequential",
-        help="how clips over 30 s are cut (default sequential)",
+    measured = argparse.ArgumentParser(add_help=False, parents=[paired, scored])
+    measured.add_argument(
+        "--lanes", type=_names, metavar="A,B", help=f"from {', '.join(LANES)}; {','.join(_DEFAULT)} unless given"
     )
-    compare.add_argument(
+    measured.add_argument(
+        "--language", metavar="CODE", help="en, de, ..., or auto to detect it (default LANGUAGE, or en)"
+    )
+
+    _add_compare(commands.add_parser("compare", parents=[measured], help="one clip through the lanes"))
+    _add_benchmark(commands.add_parser("benchmark", parents=[measured], help="a whole data set through the lanes"))
+    _add_rescore(
+        commands.add_parser("rescore", parents=[answered, scored], help="a file of rows scored again; needs no weights")
+    )
+    _add_report(commands.add_parser("report", parents=[logged], help="a file of rows as JSON, CSV and one HTML page"))
+    models = commands.add_parser("models", parents=[paired], help="parameters and layers; needs no weights")
+    models.set_defaults(run=_models)
+    _add_speed(commands.add_parser("speed", parents=[paired], help="latency of a pair's shapes here; needs no weights"))
+    return parser
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clip", metavar="CLIP", help="an audio file, or a video with sound")
+    parser.add_argument("--reference", default="", metavar="TEXT", help="what was said, for the word error rate")
+    parser.add_argument(
+        "--repeats", type=int, metavar="N", help="timed runs of each lane (default: three to five, once where slow)"
+    )
+    parser.add_argument(
+        "--long-form",
+        choices=("auto", "sequential", "chunked"),
+        default="auto",
+        help="how clips over 30 s are cut (default auto: as suits the pair)",
+    )
+    parser.add_argument(
         "--timestamps", action=argparse.BooleanOptionalAction, default=True, help="decode with timestamps (default)"
     )
-    compare.set_defaults(run=_compare)
+    parser.set_defaults(run=_compare)
 
-    benchmark = commands.add_parser(
-        "benchmark", parents=[common, lanes, scoring], help="a whole data set through the lanes"
-    )
-    source = benchmark.add_mutually_exclusive_group(required=True)
+
+def _add_benchmark(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--manifest", help='JSON lines of "clip_id", "audio" and "text"')
     source.add_argument("--dataset", metavar="ID", help="a data set of the hub, or its folder; needs datasets")
-    hub = benchmark.add_argument_group("with --dataset")
+    hub = parser.add_argument_group("with --dataset")
     hub.add_argument("--config", metavar="NAME", help="its configuration")
     hub.add_argument("--split", default="test", metavar="NAME", help="its split (default test)")
     hub.add_argument("--audio-column", default="audio", metavar="NAME", help="default audio")
     hub.add_argument("--text-column", default="text", metavar="NAME", help="the references (default text); '' for none")
     hub.add_argument("--id-column", metavar="NAME", help="unique names of the clips (default id, else the files)")
-    benchmark.add_argument("--output", required=True, metavar="RUNS.jsonl", help="file that the rows are appended to")
-    benchmark.add_argument("--resume", action="store_true", help="go on with an output that is there")
-    benchmark.add_argument("--retry-failed", action="store_true", help="resume, and run what failed again")
-    benchmark.add_argument("--limit", type=_positive, metavar="N", help="run the first N clips only")
-    benchmark.add_argument("--shuffle", action="store_true", help="in an order of chance, the same for the same seed")
-    benchmark.add_argument("--seed", type=int, default=0, metavar="N", help="of --shuffle (default 0)")
-    benchmark.add_argument("--report", metavar="FOLDER", help="write report.json, report.csv and report.html there")
-    benchmark.set_defaults(run=_benchmark)
-
-    report = commands.add_parser("report", help="a file of rows as JSON, CSV and one HTML page")
-    report.add_argument("runs", metavar="RUNS.jsonl", help="what benchmark wrote")
-    report.add_argument("folder", metavar="FOLDER", help="where report.json, report.csv and report.html go")
-    report.add_argument("--verbose", action="store_true", help="log what happens, and the cause of a failure")
-    report.set_defaults(run=_report)
-
-    _add_rescore(commands, scoring)
-
-    models = commands.add_parser("models", parents=[common], help="parameters and layers; needs no weights")
-    models.set_defaults(run=_models)
-
-    speed = commands.add_parser(
-        "speed", parents=[common], help="latency of a pair's shapes on this machine; needs no weights"
-    )
-    speed.add_argument("--lanes", type=_names, metavar="A,B", help=f"from {', '.join(LANES)}; all unless given")
-    speed.add_argument("--limit", type=int, metavar="N", help="replay the first N of the notebook's 73 clips")
-    speed.add_argument("--page", metavar="FILE.html", help="write the charts there")
-    speed.add_argument("--share", action="store_true", help="print the run as Markdown, to post beside others'")
-    speed.set_defaults(run=_speed)
-    return parser
+    parser.add_argument("--output", required=True, metavar="RUNS.jsonl", help="file that the rows are appended to")
+    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="timed runs of each lane (default 1)")
+    parser.add_argument("--resume", action="store_true", help="go on with an output that is there")
+    parser.add_argument("--retry-failed", action="store_true", help="resume, and run what failed again")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="run the first N clips only")
+    parser.add_argument("--shuffle", action="store_true", help="in a random order, the same for the same seed")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --shuffle (default 0)")
+    parser.add_argument("--report", metavar="FOLDER", help="write report.json, report.csv and report.html there")
+    parser.set_defaults(run=_benchmark)
 
 
-def _add_rescore(commands: Any, scoring: argparse.ArgumentParser) -> None:
-    rescore = commands.add_parser("rescore", parents=[scoring], help="score a file of rows again; needs no weights")
-    rescore.add_argument("runs", metavar="RUNS.jsonl", help="what benchmark wrote")
-    rescore.add_argument("--output", metavar="FILE", help="where the rows go (default: in the place of the old ones)")
-    rescore.add_argument("--json", action="store_true", help="print the totals as benchmark does, as the last line")
-    rescore.add_argument("--verbose", action="store_true", help="log what happens, and the cause of a failure")
-    rescore.set_defaults(run=_rescore)
+def _add_rescore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUNS.jsonl", help="what benchmark wrote")
+    parser.add_argument("--output", metavar="FILE", help="where the rows go (default: in the place of the old ones)")
+    parser.set_defaults(run=_rescore)
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUNS.jsonl", help="what benchmark wrote")
+    parser.add_argument("folder", metavar="FOLDER", help="where report.json, report.csv and report.html go")
+    parser.set_defaults(run=_report)
+
+
+def _add_speed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lanes", type=_names, metavar="A,B", help=f"from {', '.join(LANES)}; all unless given")
+    parser.add_argument("--limit", type=int, metavar="N", help="replay the first N of the notebook's 73 clips")
+    parser.add_argument("--page", metavar="FILE.html", help="write the charts there")
+    parser.add_argument("--share", action="store_true", help="print the run as Markdown, to post beside others'")
+    parser.set_defaults(run=_speed)
 
 
 def _compare(options: argparse.Namespace) -> int:
     from components.report import text
 
     lab = _lab()
-    with _progress() as progress:
+    with _progress_bar() as caller:
         comparison = lab.compare(
             options.clip,
             reference=options.reference,
             pair=options.pair,
             lanes=options.lanes,
             repeats=options.repeats,
+            language=options.language,
             long_form=options.long_form,
             timestamps=options.timestamps,
             normalizer=options.normalizer,
-            progress=progress,
+            caller=caller,
         )
     print(text.comparison(comparison))
     if options.json:
@@ -176,13 +185,13 @@ def _compare(options: argparse.Namespace) -> int:
 def _benchmark(options: argparse.Namespace) -> int:
     from components.engines.device import take_own_gpu
     from components.report import text
-    from components.runs.shard import join
+    from components.runs.shard import current_process
 
     take_own_gpu(os.environ)
     lab = _lab()
 
-    share = join(os.environ)
-    with _progress() as progress:
+    process = current_process(os.environ)
+    with _progress_bar() as caller:
         steps = lab.benchmark_steps(
             _source(options, lab.settings),
             options.output,
@@ -191,15 +200,16 @@ def _benchmark(options: argparse.Namespace) -> int:
             repeats=options.repeats,
             resume=options.resume or options.retry_failed,
             retry_failed=options.retry_failed,
+            language=options.language,
             limit=options.limit,
             seed=options.seed if options.shuffle else None,
             normalizer=options.normalizer,
-            share=share,
-            progress=progress,
+            process=process,
+            caller=caller,
         )
         for _ in steps:
             pass
-    if share.index:
+    if process.index:
         return 0  # the first process reports for all
     from components.runs.benchmark import read_report
 
@@ -281,8 +291,8 @@ def _speed(options: argparse.Namespace) -> int:
 
     settings = Settings.from_env(os.environ)
     pair = options.pair or settings.resolve_pair(devices.detect().hardware)
-    with _progress() as progress:
-        result = speed(pair, settings, lanes=options.lanes, limit=options.limit, progress=progress)
+    with _progress_bar() as caller:
+        result = speed(pair, settings, lanes=options.lanes, limit=options.limit, caller=caller)
     print(text.speed([result]))
     if options.page:
         from components.report.pages import speed_page
@@ -308,7 +318,7 @@ def _lab() -> Lab:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[float, str], None]]:
+def _progress_bar() -> Iterator[Caller]:
     """A bar on standard error."""
     from tqdm import tqdm
     from transformers.utils.logging import disable_progress_bar
@@ -322,7 +332,7 @@ def _progress() -> Iterator[Callable[[float, str], None]]:
             bar.n = fraction
             bar.set_description_str(what)
 
-        yield show
+        yield Caller(show)
 
 
 def _print_json(value: Mapping[str, Any]) -> None:

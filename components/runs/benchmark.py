@@ -7,12 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.core.caller import NOBODY, Caller
 from components.core.catalog import checkpoint_name
 from components.core.errors import AudioError, TextError
 from components.core.files import read_rows
 from components.core.types import BASELINE_LANE, LaneFailure, RowsHeader
 from components.engines import device as devices
-from components.runs.shard import ALONE
+from components.runs.shard import ONLY_PROCESS
 from components.runs.sources import Item, Manifest
 from components.runs.totals import Totals
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from components.core.types import Comparison, LaneSpec, Report, Row
-    from components.runs.compare import Progress
-    from components.runs.shard import Share
+    from components.runs.shard import Process
     from components.runs.sources import Source
 
     CompareItem = Callable[[Item, Sequence[LaneSpec], int | None], Comparison]
@@ -49,8 +49,8 @@ def steps(
     retry_failed: bool = False,
     limit: int | None = None,
     seed: int | None = None,
-    share: Share = ALONE,
-    progress: Progress | None = None,
+    process: Process = ONLY_PROCESS,
+    caller: Caller = NOBODY,
 ) -> Iterator[Step]:
     """Run every clip of a data set, append its rows to ``output``, and yield; ``output`` starts with a header line.
 
@@ -69,8 +69,8 @@ def steps(
         retry_failed: With ``resume``, run again what failed; its old rows are dropped.
         limit: How many clips, of the first or of the shuffled.
         seed: Shuffles the clips, the same way each time.
-        share: Which of several processes this is; every one of them calls this with the same arguments.
-        progress: Called with a fraction from 0 to 1 and the clip.
+        process: Which of several this is; every one of them calls this with the same arguments.
+        caller: Told which clip is run.
 
     Raises:
         ManifestError: the data set cannot be read, or ``output`` is there already, belongs to another run, or cannot
@@ -84,12 +84,12 @@ def steps(
         pair=pair_id,
         checkpoints={lane.lane_id: checkpoint_name(_pinned(lane)) for lane in lanes},
         settings=dict(settings),
-        machine=devices.machine(share.processes),
+        machine=devices.machine(process.count),
         data=source.name,
         data_states=tuple(filter(None, (getattr(source, "state", None),))),
         data_notes=getattr(source, "notes", ()),
     )
-    with share.open(output, header, resume=resume, retry_failed=retry_failed) as file:
+    with process.open(output, header, resume=resume, retry_failed=retry_failed) as file:
         turn = 0
         for number, item in enumerate(islice(source.items(seed), limit), start=1):
             done = file.done.get(item.clip_id, {})
@@ -97,14 +97,13 @@ def steps(
             rows: tuple[Row, ...] = ()
             if missing:
                 turn += 1
-                if turn % share.processes == share.index:
-                    if progress is not None:
-                        progress((number - 1) / total if total else 0.0, f"Clip {_of(number, total)}: {item.clip_id}")
+                if turn % process.count == process.index:
+                    fraction = (number - 1) / total if total else 0.0
+                    caller.tell(fraction, f"Clip {_of(number, total)}: {item.clip_id}")
                     rows = _rows(item, missing, compare_item, done.get(BASELINE_LANE))
                     file.append(rows)
             yield Step(number, total, item.clip_id, rows)
-        if progress is not None:
-            progress(1.0, "Done")
+        caller.tell(1.0, "Done")
 
 
 def as_source(source: Source | str | Path) -> Source:

@@ -1,8 +1,8 @@
 """A benchmark over many processes, on one machine or several, by accelerate.
 
-Each process runs its share of the clips and writes its rows beside the output (``RUNS.jsonl.part-1``); the first one
-writes to the output itself. In the end the parts are gathered into it. Whatever was killed leaves its parts behind,
-and the next run gathers them first, with as many processes as it has.
+Each process runs every n-th clip and writes its rows beside the output (``RUNS.jsonl.part-1``); the first one writes
+to the output itself. In the end the parts are gathered into it. A run that was killed leaves its parts behind; the next
+one gathers them first, with however many processes it has.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from components.core.types import Row, RowsHeader
 
 GATHERED_AT_ONCE = 100
-"""Rows that a process hands over at a time."""
+"""Rows that each process sends at a time."""
 
 LONGEST_WAIT_DAYS = 7
-"""How long a process waits for one with more to do."""
+"""How long a process waits for the others."""
 
 
 @dataclass(frozen=True)
-class Share:
-    """One process of a run: ``index`` of ``processes``, on its machine the ``local_index``-th."""
+class Process:
+    """One process of a run: number ``index`` of ``count`` (``local_index`` on its machine), counted from 0."""
 
     index: int = 0
-    processes: int = 1
+    count: int = 1
     local_index: int = 0
 
     @contextmanager
@@ -81,14 +81,14 @@ class Share:
         self._wait()
 
     def _all(self, rows: list[Any]) -> list[Any]:
-        if self.processes == 1:
+        if self.count == 1:
             return rows
         from accelerate.utils import gather_object
 
         return gather_object(rows)
 
     def _broadcast(self, value: Any) -> Any:
-        if self.processes == 1:
+        if self.count == 1:
             return value
         from accelerate.utils import broadcast_object_list
 
@@ -97,25 +97,26 @@ class Share:
         return values[0]
 
     def _wait(self) -> None:
-        if self.processes > 1:
+        if self.count > 1:
             from accelerate import PartialState
 
             PartialState().wait_for_everyone()
 
 
-ALONE = Share()
+ONLY_PROCESS = Process()
+"""Runs every clip."""
 
 
-def join(environ: Mapping[str, str]) -> Share:
-    """This process's share, where ``accelerate launch`` (or ``torchrun``) started several; else all of it."""
+def current_process(environ: Mapping[str, str]) -> Process:
+    """Which of the processes that ``accelerate launch`` (or ``torchrun``) started this is; else the only one."""
     if int(environ.get("WORLD_SIZE", "1")) <= 1:
-        return ALONE
+        return ONLY_PROCESS
     from datetime import timedelta
 
     from accelerate import PartialState
 
     state = PartialState(cpu=devices.detect().kind == "cpu", timeout=timedelta(days=LONGEST_WAIT_DAYS))
-    return Share(state.process_index, state.num_processes, state.local_process_index)
+    return Process(state.process_index, state.num_processes, state.local_process_index)
 
 
 def _rows_of(part: Path, header: RowsHeader) -> Iterator[Row]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core import catalog
+from components.core.caller import NOBODY, Caller
 from components.core.errors import CheckpointError, LaneError
 from components.core.types import BASELINE_LANE, LaneFailure, SpeedLane, SpeedRun
 from components.engines import device as devices
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from components.core.settings import Settings
     from components.core.types import LaneSpec
     from components.engines.shapes import ShapeEngine
-    from components.runs.compare import Progress
 
 NOTEBOOK = Path(catalog.__file__).with_name("notebook_73.json")
 """Tokens of each of the notebook's clips, end-of-text included, prompt not; and the seconds that it printed."""
@@ -34,7 +34,9 @@ COPIES = 10
 
 
 @dataclass
-class _Lane:
+class _Timed:
+    """A lane of random weights, and its times so far."""
+
     lane: LaneSpec
     role: str
     engine: ShapeEngine
@@ -73,7 +75,7 @@ def speed(
     *,
     lanes: Sequence[str] | None = None,
     limit: int | None = None,
-    progress: Progress | None = None,
+    caller: Caller = NOBODY,
 ) -> SpeedRun:
     """Time the lanes of a pair's shapes.
 
@@ -82,7 +84,7 @@ def speed(
         settings: Dtype and runtime; the weights are never looked at.
         lanes: All that the catalogue has, unless given.
         limit: Clips of the notebook to replay; all 73 unless given.
-        progress: Called with a fraction from 0 to 1 and what is being done.
+        caller: Told what is being done; may leave between two clips.
 
     Raises:
         CheckpointError: the pair is unknown, or its shapes are.
@@ -90,23 +92,23 @@ def speed(
     """
     if limit is not None and limit < 1:
         raise LaneError("The number of clips must be at least 1.")
-    tell = progress or (lambda *_: None)
     specs = catalog.lane_specs(settings.get_pair(pair_id), lanes or settings.lanes)
     clips = notebook_tokens(limit)
-    entries, failures = _entries(pair_id, specs, settings, tell)
+    entries, failures = _entries(pair_id, specs, settings, caller)
     if not entries:
         raise LaneError(failures[0].message)
     longest = max(max(clip.values()) for clip in clips)
-    with _room():
+    with _explained_memory():
         for entry in entries:
-            tell(0.0, f"Warming up {entry.lane.label}")
+            caller.tell(0.0, f"Warming up {entry.lane.label}")
             for _ in range(2):
                 entry.engine.write(longest, RequestStopwatch(entry.engine.synchronize))
         for number, clip in enumerate(clips):
-            tell(number / len(clips), f"Clip {number + 1} of {len(clips)}")
+            caller.check()
+            caller.tell(number / len(clips), f"Clip {number + 1} of {len(clips)}")
             for entry in entries if number % 2 == 0 else reversed(entries):
                 entry.write(clip[entry.role])
-    tell(1.0, "Measuring the memory bandwidth")
+    caller.tell(1.0, "Measuring the memory bandwidth")
     bandwidth = _bandwidth()
     baseline = next((entry for entry in entries if entry.lane.lane_id == BASELINE_LANE), None)
     return SpeedRun(
@@ -121,32 +123,32 @@ def speed(
 
 
 def _entries(
-    pair_id: str, specs: Sequence[LaneSpec], settings: Settings, tell: Progress
-) -> tuple[list[_Lane], list[LaneFailure]]:
+    pair_id: str, specs: Sequence[LaneSpec], settings: Settings, caller: Caller
+) -> tuple[list[_Timed], list[LaneFailure]]:
     from components.engines.shapes import ShapePair
 
-    tell(0.0, f"Making random weights of the shapes of {pair_id}")
+    caller.tell(0.0, f"Making random weights of the shapes of {pair_id}")
     pair = settings.get_pair(pair_id)
     shapes = [catalog.architecture(catalog.split_checkpoint(text)[0]) for text in (pair.teacher, pair.student)]
     if shapes[0] is None or shapes[1] is None:
         raise CheckpointError(f"The shapes of {pair_id} are not known here: use a folder, or a pair of the catalogue.")
-    with _room():
+    with _explained_memory():
         models = ShapePair(shapes[0], shapes[1], settings, devices.detect())
     entries, failures = [], []
     for lane in specs:
-        tell(0.0, f"Setting up {lane.label}")
+        caller.tell(0.0, f"Setting up {lane.label}")
         role = catalog.LANES[lane.lane_id].role
         try:
-            with _room():
-                entries.append(_Lane(lane, role, models.engine(lane, role)))
+            with _explained_memory():
+                entries.append(_Timed(lane, role, models.engine(lane, role)))
         except LaneError as error:
             failures.append(LaneFailure(clip_id="shapes", lane_id=lane.lane_id, message=error.message))
     return entries, failures
 
 
 @contextmanager
-def _room() -> Iterator[None]:
-    """Put in words that memory ran out.
+def _explained_memory() -> Iterator[None]:
+    """Say in a sentence that memory ran out.
 
     Raises:
         LaneError: in place of that error.
@@ -175,7 +177,7 @@ def _bandwidth() -> float:
     return copy.bytes_moved / statistics.median(seconds[2:])
 
 
-def _totals(entry: _Lane, baseline: _Lane | None, bandwidth: float) -> SpeedLane:
+def _totals(entry: _Timed, baseline: _Timed | None, bandwidth: float) -> SpeedLane:
     decoder_time_s = entry.generation_time_s - entry.encoder_time_s
     info = entry.engine.info
     return SpeedLane(

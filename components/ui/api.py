@@ -13,9 +13,10 @@ from gradio.processing_utils import check_all_files_in_cache
 from gradio_client.utils import is_file_obj_with_meta
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from components.core.caller import Caller
 from components.core.errors import AudioError, ManifestError, WhisperSpaceError
 from components.core.types import BenchmarkProgress, Comparison, Models
-from components.runs.line import MAX_FETCHING, MAX_WAITING
+from components.runs.queue import MAX_FETCHING, MAX_WAITING
 from components.ui import benchmarking
 from components.ui.requests import Cancellations, api_errors, unwanted
 from components.ui.schema import answers
@@ -34,9 +35,10 @@ class CompareOptions(BaseModel):
     reference: str
     pair: str | None
     lanes: list[str] | None
-    repeats: int
-    long_form: Literal["sequential", "chunked"]
+    repeats: int | None
+    long_form: Literal["auto", "sequential", "chunked"]
     timestamps: bool
+    language: str | None
 
 
 class ModelsOptions(BaseModel):
@@ -77,9 +79,10 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
         reference: str = "",
         pair: str | None = None,
         lanes: list[str] | None = None,
-        repeats: int = 1,
-        long_form: Literal["sequential", "chunked"] = "sequential",
+        repeats: int | None = None,
+        long_form: Literal["auto", "sequential", "chunked"] = "auto",
         timestamps: bool = True,
+        language: str | None = None,
         request: gr.Request = None,  # type: ignore[assignment] # Gradio fills it in by its annotation
     ) -> Any:
         """Transcribe one audio clip with Whisper and Distil-Whisper, and measure how much faster the second is.
@@ -94,18 +97,22 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
             reference: What is really said, to count word errors against. Empty for none.
             pair: Which teacher and student, of those that this Space offers; null for its default. See /models.
             lanes: Which contestants, for instance ["whisper", "distil"]; null for the pair's two models.
-            repeats: How often each lane is timed; the lanes alternate and the median is reported.
-            long_form: How audio over 30 seconds is cut, the same for all lanes: "sequential" or "chunked".
+            repeats: How often each lane is timed; the lanes alternate and the median is reported. Null: three to five
+                times, once where a lane takes over ten seconds.
+            long_form: How audio over 30 seconds is cut, the same for all lanes: "sequential", "chunked", or "auto" for
+                the way that suits the pair.
             timestamps: Whether to write segments with their times. Audio over 30 seconds always has them.
+            language: What is spoken, as a code like "en", or "auto" to have it detected; null for this Space's default.
 
         Returns:
             The comparison as JSON; times in seconds.
         """
         options = {"reference": reference, "pair": pair, "lanes": lanes, "repeats": repeats}
-        options |= {"long_form": long_form, "timestamps": timestamps}
+        options |= {"long_form": long_form, "timestamps": timestamps, "language": language}
         session = (request.session_hash if request else None) or uuid.uuid4().hex
         with api_errors(), cancellations.request(session) as stop:
-            comparison = lab.compare(uploaded_path(audio), **checked(CompareOptions, options), cancelled=unwanted(stop))
+            caller = Caller(cancelled=unwanted(stop))
+            comparison = lab.compare(uploaded_path(audio), **checked(CompareOptions, options), caller=caller)
             return comparison.model_dump(mode="json")
 
     @answers(Models)
@@ -159,7 +166,7 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
                 raise ManifestError(f"There are {len(texts)} references for {len(paths)} files. Give one for each.")
             spoken = {Path(path).name: text for path, text in zip(paths, texts, strict=False) if text is not None}
             data = benchmarking.chosen_source(options.pop("source"), paths, spoken, Path(folder))
-            options |= {"limit": benchmarking.allowed(options["limit"]), "cancelled": unwanted(stop)}
+            options |= {"limit": benchmarking.allowed(options["limit"]), "caller": Caller(cancelled=unwanted(stop))}
             watched = None
             for watched in benchmarking.watch(lab, data, Path(folder, "runs.jsonl"), **options):
                 yield benchmarking.progress_json(watched, last=False).model_dump(mode="json")

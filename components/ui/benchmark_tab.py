@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from components.core.caller import Caller
 from components.core.catalog import EXAMPLES
 from components.core.errors import Cancelled, ManifestError
 from components.core.wording import counted
@@ -294,7 +295,12 @@ class BenchmarkTab:
         try:
             with _rows_are_kept():
                 for watched in watch(
-                    self.lab, _Listening(run), run.rows, **run.options, resume=True, cancelled=ticket.is_set
+                    self.lab,
+                    _Listening(run),
+                    run.rows,
+                    **run.options,
+                    resume=True,
+                    caller=Caller(cancelled=ticket.is_set),
                 ):
                     yield self._progress(watched)
         except Refused as refused:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.core.caller import NOBODY
 from components.core.catalog import EXAMPLES
 from components.core.errors import ManifestError
 from components.core.files import read_rows
@@ -137,7 +138,7 @@ def watch(lab: Lab, source: Source, output: Path, **options: Any) -> Iterator[Wa
     Waits until those that came before have ended.
     """
     totals: Totals | None = None
-    with lab.benchmarks.turn(cancelled=options.get("cancelled")):
+    with lab.benchmarks.turn(options.get("caller", NOBODY)):
         for step in lab.benchmark_steps(source, output, **options):
             rows = iter(step.rows)
             if totals is None:

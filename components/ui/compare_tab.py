@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from components.core.caller import Caller
 from components.core.catalog import EXAMPLES, ROOT
 from components.report import html
-from components.ui import share, snippets, steps, visit
+from components.ui import share, snippets, visit
 from components.ui.api import MEASURING
 from components.ui.parts import AT_ONCE, MAX_FILE, QUIET, chart, examples, running
 from components.ui.requests import Refused, Ticket, page_url, plain_words, session_of
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from components.core.types import Comparison
+    from components.runs.compare import Step
     from components.ui.parts import Shared
-    from components.ui.steps import Step
 
 PRIVACY = (
     f"Recordings and files (up to {MAX_FILE}) go to this server, are used for nothing else, and are deleted within two "
@@ -213,7 +214,8 @@ class CompareTab:
     def _steps(self, values: Mapping[Any, Any], ticket: Ticket) -> Iterator[Step]:
         settings = self.shared.choices.settings(values) | {"reference": values[self.reference] or ""}
         name = visit.recording_name(values[self.shared.visit], values[self.audio])
-        yield from steps.compare(self.lab, values[self.audio], ticket, clip_id=name, **settings)
+        caller = Caller(cancelled=ticket.is_set)
+        yield from self.lab.compare_steps(values[self.audio], clip_id=name, **settings, caller=caller)
 
     def _pending(self, step: Step) -> dict[Any, Any]:
         """The clip so far: a card for each model, with its state or what it wrote."""

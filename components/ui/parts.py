@@ -92,7 +92,6 @@ class Choices:
                     self._languages(),
                     value=lab.settings.language,
                     label="Language spoken",
-                    visible=False,
                     info="All models are told the same.",
                     elem_id="language",
                     min_width=200,
@@ -138,13 +137,10 @@ class Choices:
         return {
             "pair": values[self.pair],
             "lanes": values[self.lanes],
-            "repeats": values[self.repeats] or 3,
-            "long_form": self._long_form(values),
+            "language": values[self.language],
+            "repeats": values[self.repeats] or None,
+            "long_form": values[self.long_form],
         }
-
-    def _long_form(self, values: Mapping[Any, Any]) -> str:
-        chosen = values[self.long_form]
-        return self.lab.settings.get_pair(values[self.pair]).long_form if chosen == "auto" else chosen
 
     def opened(self, link: Mapping[str, str]) -> dict[Any, Any]:
         """The page as a link asks for it: ``?pair=...&lanes=a,b``; what is not offered is left as it is."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+from components.core.caller import Caller
 from components.core.settings import Settings
 from components.runs.speed import speed
 from tests.benchmarks import common
@@ -25,7 +26,7 @@ def main() -> int:
         Settings(dtype="int8"),
         lanes=["whisper", "faster-whisper"],
         limit=options.limit,
-        progress=lambda fraction, doing: print(f"{fraction:4.0%} {doing}", file=sys.stderr),
+        caller=Caller(lambda fraction, doing: print(f"{fraction:4.0%} {doing}", file=sys.stderr)),
     )
     ratios = {lane["lane_id"]: lane["ratio"] for lane in shapes["lanes"]}
     ratio = ratios.get("faster-whisper")

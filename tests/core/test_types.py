@@ -138,18 +138,6 @@ def test_a_speed_ups_range_is_that_of_its_rounds():
     assert comparison(distil).speed_up_range("distil") is None
 
 
-def test_a_machine_is_busy_where_equal_encoders_take_unequal_times():
-    whisper, slow, close = (
-        lane_run(name, timing(2.0, s)) for name, s in (("whisper", 0.5), ("distil", 0.61), ("distil", 0.59))
-    )
-    assert comparison(whisper, slow).busy
-    assert not comparison(whisper, close).busy
-    assert not comparison(whisper, slow.model_copy(update={"runtime": "ctranslate2"})).busy
-    assert not comparison(whisper, slow.model_copy(update={"dtype": "float16"})).busy
-    assert comparison(whisper, slow.model_copy(update={"runtime": "loop"})).busy
-    assert not comparison(whisper, lane_run("distil")).busy
-
-
 def test_word_errors_add_up_and_say_where_they_do_not_mix():
     words = WordErrors(substitutions=1, reference_words=4, normalizer="ours-1")
     total = sum((words, words), WordErrors())

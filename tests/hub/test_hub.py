@@ -23,7 +23,7 @@ from components.core.settings import ACCELERATED_PAIR
 from components.core.types import SAMPLING_RATE, LaneSpec
 from components.engines.checkpoints import load_config, load_model, load_processor
 from components.engines.hub import CHECKED, FILES, Downloads, fetch
-from components.runs.line import MAX_FETCHING
+from components.runs.queue import MAX_FETCHING
 from tests.browser.harness import ROOT, pair_variables, running_app
 from tests.hub.server import COMMIT, Hub
 

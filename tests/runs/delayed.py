@@ -24,6 +24,8 @@ class DelayedEngine:
         self.info = engine.info
         self.runtime = engine.runtime
         self.runtime_note = engine.runtime_note
+        self.warm = False
+        self.detect_language = engine.detect_language
         self.synchronize = engine.synchronize
         self.reset_peak_memory = engine.reset_peak_memory
         self.peak_memory_bytes = engine.peak_memory_bytes

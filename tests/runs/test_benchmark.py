@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import soundfile
 
+from components.core.caller import Caller
 from components.core.errors import Cancelled, LaneError, ManifestError
 from components.core.files import read_rows
 from components.core.normalizers import MAX_CHARACTERS
@@ -45,7 +46,7 @@ ALL = [(clip, lane) for clip in ("clip-0", "missing", "clip-1", "clip-2") for la
 
 def test_rows_failures_and_totals(lab, manifest, output):
     told = []
-    report = lab.benchmark(manifest, output, progress=lambda *step: told.append(step))
+    report = lab.benchmark(manifest, output, caller=Caller(lambda *step: told.append(step)))
     assert keys(output) == ALL
     header, rows = read_rows(output)
     assert header.pair == report.pair == "custom"
@@ -199,7 +200,9 @@ def test_an_output_that_cannot_be_written(lab, manifest, tmp_path):
 
 def test_cancel_keeps_what_is_done(lab, manifest, output):
     with pytest.raises(Cancelled):
-        lab.benchmark(manifest, output, cancelled=lambda: output.exists() and "missing" in output.read_text())
+        lab.benchmark(
+            manifest, output, caller=Caller(cancelled=lambda: output.exists() and "missing" in output.read_text())
+        )
     assert keys(output) == ALL[:4]
     lab.benchmark(manifest, output, resume=True)
     assert keys(output) == ALL

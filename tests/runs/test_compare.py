@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from components.core.caller import Caller
 from components.core.errors import Cancelled
+from components.core.languages import language_name
 from components.core.speech import WARNINGS
 from components.core.types import AudioClip
 from components.engines.base import DecodingOptions
-from components.runs.compare import compare
+from components.engines.pool import _key
+from components.runs import compare as compare_module
+from components.runs.compare import compare, compare_steps
 from components.runs.measure import warm_up
+from tests.runs.delayed import DelayedEngine
 
 OPTIONS = DecodingOptions()
 
 
 def run(clip, lanes, pool, **arguments):
-    return compare(clip, lanes, pool, **{"options": OPTIONS, "pair_id": "custom"} | arguments)
+    return compare(clip, lanes, pool, **{"options": OPTIONS, "pair_id": "custom", "repeats": 1} | arguments)
 
 
 def test_lanes_are_warmed_up_and_then_alternate(pool, lanes, speechlike_clip, watch):
@@ -137,7 +143,7 @@ def test_a_lane_that_writes_far_less_is_suspect(pool, lanes, speechlike_clip):
 
 def test_progress_runs_from_nothing_to_done(pool, lanes, speechlike_clip):
     told = []
-    run(speechlike_clip, lanes, pool, repeats=2, progress=lambda fraction, what: told.append((fraction, what)))
+    run(speechlike_clip, lanes, pool, repeats=2, caller=Caller(lambda fraction, what: told.append((fraction, what))))
     fractions = [fraction for fraction, _ in told]
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
@@ -154,6 +160,71 @@ def test_progress_runs_from_nothing_to_done(pool, lanes, speechlike_clip):
     ]
 
 
+def test_each_lanes_result_is_told_as_it_is_done(pool, lanes, speechlike_clip):
+    broken = replace(lanes[1], lane_id="broken", checkpoint="/nowhere")
+    steps = list(compare_steps(speechlike_clip, (*lanes, broken), pool, options=OPTIONS, pair_id="custom", repeats=2))
+    running = [step for step in steps if step.text.startswith("Running")]
+    assert [step.states for step in running] == [
+        {"whisper": "running", "distil": "waiting"},
+        {"distil": "running"},
+        {},
+        {},
+    ]
+    assert [len(step.comparison.runs) for step in running] == [0, 1, 2, 2]
+    assert {failure.lane_id for failure in running[0].comparison.failures} == {"broken"}
+    last = steps[-1]
+    assert (last.states, last.fraction, last.text) == ({}, 1.0, "Done")
+    assert [len(lane_run.repeats) for lane_run in last.comparison.runs] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("limits", "rounds"),
+    [({}, 5), ({"ENOUGH_S": 0.0}, 3), ({"SLOW_S": 0.0}, 1), ({"SLOW_S": 0.0, "ENOUGH_S": 0.0}, 1)],
+)
+def test_rounds_where_the_caller_does_not_say_how_many(lab, speechlike_clip, monkeypatch, limits, rounds):
+    """The tiny models take milliseconds: never two seconds, always over none."""
+    for name, value in limits.items():
+        monkeypatch.setattr(compare_module, name, value)
+    comparison = run(speechlike_clip, lab.default_lanes(), lab.pool, repeats=None)
+    assert [len(lane_run.repeats) for lane_run in comparison.runs] == [rounds, rounds]
+    assert comparison.speed_up_range("distil")[2] == rounds
+
+
+def test_the_language_is_detected_once_for_all(pool, lanes, speechlike_clip, monkeypatch):
+    monkeypatch.setattr(compare_module, "SURE", 0.0)
+    asked = []
+    for lane in lanes:
+        engine = pool.get(lane)
+        monkeypatch.setattr(engine, "detect_language", partial(_counted, engine.detect_language, asked))
+    heard, _ = pool.get(lanes[0]).detect_language(speechlike_clip)
+    asked.clear()
+    comparison = run(speechlike_clip, lanes, pool, options=replace(OPTIONS, language=None))
+    assert len(asked) == 1
+    assert comparison.language == heard
+    assert {lane_run.language for lane_run in comparison.runs} == {heard}
+    assert comparison.notes == ()
+    told = "de" if heard != "de" else "fr"
+    comparison = run(speechlike_clip, lanes, pool, options=replace(OPTIONS, language=told), hear_language=True)
+    assert comparison.language == told
+    assert language_name(heard) in comparison.notes[0]
+    assert language_name(told) in comparison.notes[0]
+    assert comparison.runs[0].notes == comparison.notes
+
+
+def _counted(function, calls, *arguments):
+    calls.append(arguments)
+    return function(*arguments)
+
+
+def test_a_busy_machine_is_marked(pool, lanes, speechlike_clip):
+    twins = (lanes[0], replace(lanes[1], backend="whisper", checkpoint=lanes[0].checkpoint, revision="main"))
+    slow = DelayedEngine(pool.get(twins[1]), 0.2, "encoder")
+    pool._engines[_key(twins[1])] = slow
+    assert run(speechlike_clip, twins, pool).busy
+    assert {lane_run.busy for lane_run in run(speechlike_clip, twins, pool).runs} == {True}
+    assert not run(speechlike_clip, lanes[:1], pool).busy
+
+
 def test_cancel_is_no_failure(pool, lanes, speechlike_clip):
     warm_up(pool.get(lanes[0]), speechlike_clip, OPTIONS)
     asked = []
@@ -163,6 +234,6 @@ def test_cancel_is_no_failure(pool, lanes, speechlike_clip):
         return len(asked) > 12
 
     with pytest.raises(Cancelled):
-        run(speechlike_clip, lanes[:1], pool, cancelled=cancelled)
+        run(speechlike_clip, lanes[:1], pool, caller=Caller(cancelled=cancelled))
     assert len(asked) == 13
     assert run(speechlike_clip, lanes[:1], pool).failures == ()

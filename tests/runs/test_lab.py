@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 import soundfile
 
+from components.core.caller import Caller
 from components.core.catalog import LANES
 from components.core.errors import AudioError, BusyError, Cancelled, CheckpointError, LaneError
 from components.core.settings import Settings
 from components.engines import device as devices
 from components.engines.base import DecodingOptions
 from components.runs import lab as lab_module
+from components.runs import ready
 from components.runs.lab import Lab
-from components.runs.line import Line
+from components.runs.queue import WorkQueue
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_what_is_offered(lab):
     only = Lab(replace(lab.settings, lanes=("distil",)))
     assert [lane.lane_id for lane in only.offered_lanes()] == ["distil"]
     with pytest.raises(LaneError, match=r"no lane called “whisper” here\. Choose from: distil"):
-        only.choose_lanes(None, ["whisper"])
+        only.offer.choose(None, ["whisper"])
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,8 @@ def test_what_is_offered(lab):
         ({"lanes": ["whisper", "x"]}, LaneError, r"no lane called “x” here. Choose from: whisper, distil"),
         ({"repeats": 0}, LaneError, "from 1 to 100"),
         ({"repeats": 101}, LaneError, "from 1 to 100"),
-        ({"long_form": "sideways"}, LaneError, "Choose from: sequential, chunked"),
+        ({"long_form": "sideways"}, LaneError, "Choose from: auto, sequential, chunked"),
+        ({"language": "xx"}, LaneError, "Choose from: auto, en"),
     ],
 )
 def test_wrong_choices(lab, source, arguments, error, sentence):
@@ -121,7 +124,9 @@ def test_one_measurement_at_a_time(lab, source, watch):
 
     watch(lab.pool, lab.default_lanes(), before)
     threads = [
-        threading.Thread(target=lab.compare, args=(source,), kwargs={"progress": lambda *step: told.append(step)})
+        threading.Thread(
+            target=lab.compare, args=(source,), kwargs={"caller": Caller(lambda *step: told.append(step)), "repeats": 1}
+        )
         for _ in range(3)
     ]
     for thread in threads:
@@ -145,7 +150,7 @@ def test_one_who_waits_can_leave(lab, source, watch):
     first.start()
     assert entered.wait(10)
     with pytest.raises(Cancelled):
-        lab.compare(source, cancelled=lambda: True)
+        lab.compare(source, caller=Caller(cancelled=lambda: True))
     assert first.is_alive()
     leave.set()
     first.join()
@@ -154,28 +159,28 @@ def test_one_who_waits_can_leave(lab, source, watch):
 
 def test_cancel_frees_the_device(lab, source):
     with pytest.raises(Cancelled):
-        lab.compare(source, cancelled=lambda: all(lab.pool.loaded(lane) for lane in lab.default_lanes()))
+        lab.compare(source, caller=Caller(cancelled=lambda: all(lab.pool.loaded(lane) for lane in lab.default_lanes())))
     assert lab.compare(source).failures == ()
 
 
-def test_place_loads_and_warms_the_default_pair(lab, speechlike_clip, tmp_path, monkeypatch):
+def test_load_loads_and_warms_the_default_pair(lab, speechlike_clip, tmp_path, monkeypatch):
     soundfile.write(tmp_path / "speech.wav", speechlike_clip.samples, speechlike_clip.sampling_rate)
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text(
         '{"clip_id": "hush", "audio": "none", "text": ""}\n{"clip_id": "speech", "audio": "speech.wav", "text": "a"}\n'
     )
-    monkeypatch.setattr(lab_module, "WARM_UP_MANIFEST", manifest)
-    lab.place()
+    monkeypatch.setattr(ready, "WARM_UP_MANIFEST", manifest)
+    lab.load()
     assert all(lab.pool.loaded(lane).warm for lane in lab.default_lanes())
 
 
-def test_place_leaves_a_missing_checkpoint_to_whoever_asks(lab, source, tmp_path, tiny_student, caplog):
+def test_load_leaves_a_missing_checkpoint_to_whoever_asks(lab, source, tmp_path, tiny_student, caplog):
     gone = tmp_path / "gone"
     shutil.copytree(tiny_student, gone)
     settings = Settings.from_env({"TEACHER_CHECKPOINT": str(gone), "STUDENT_CHECKPOINT": str(tiny_student)})
     shutil.rmtree(gone)
     lab = Lab(settings)
-    lab.place()
+    lab.load()
     assert "There is no folder gone" in caplog.text
     comparison = lab.compare(source)
     assert "There is no folder gone" in comparison.failures[0].message
@@ -192,7 +197,7 @@ def test_what_crosses_to_another_process_can_be_pickled(lab, source, speechlike_
         "reference": None,
         "repeats": 2,
     }
-    comparison = lab._run(**pickle.loads(pickle.dumps(arguments)))
+    comparison = lab._compare_on_gpu(**pickle.loads(pickle.dumps(arguments)))
     assert pickle.loads(pickle.dumps(comparison)) == comparison
     assert lab_module._gpu_duration_s(**arguments) == round(20 + 6 * 1.3)
     ten_minutes = replace(speechlike_clip, samples=np.tile(speechlike_clip.samples, 200))
@@ -209,36 +214,68 @@ def test_the_token_is_in_no_export(settings, source, speechlike_clip, tmp_path):
     assert "hf_Secret" not in exported
 
 
-def test_a_line_is_served_in_order_and_refuses_whom_it_cannot_hold():
-    line, served = Line(), []
-    with line.turn():
+def test_work_is_done_in_order_and_refused_where_too_much_waits():
+    queue, served = WorkQueue(), []
+    with queue.turn():
         threads = []
         for number in range(3):
-            threads.append(threading.Thread(target=line.run, args=(lambda number=number: served.append(number),)))
+            threads.append(threading.Thread(target=queue.run, args=(lambda number=number: served.append(number),)))
             threads[-1].start()
-            while len(line) < 2 + number:
+            while len(queue) < 2 + number:
                 time.sleep(0.001)
         with pytest.raises(BusyError, match="3 requests wait for the device already"):
-            line.run(served.clear, places=3)
+            queue.run(served.clear, limit=3)
         assert served == []
     for thread in threads:
         thread.join()
     assert served == [0, 1, 2]
-    assert len(line) == 0
+    assert len(queue) == 0
 
 
-def test_all_that_is_measured_runs_in_one_thread_with_its_callers_context():
-    line, where = Line(), []
+def test_all_work_runs_in_one_thread_with_its_callers_context():
+    queue, where = WorkQueue(), []
     caller = ContextVar("caller")
 
     def ask(name: str) -> None:
         caller.set(name)
-        assert line.run(lambda: (where.append(threading.current_thread()), caller.get())[1]) == name
+        assert queue.run(lambda: (where.append(threading.current_thread()), caller.get())[1]) == name
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(ask, "abc"))
     assert len(where) == 3
     assert len(set(where)) == 1
     with pytest.raises(AudioError, match="reaches who asked"):
-        line.run(lambda: (_ for _ in ()).throw(AudioError("reaches who asked")))
-    assert line.run(lambda: "and the next is served") == "and the next is served"
+        queue.run(lambda: (_ for _ in ()).throw(AudioError("reaches who asked")))
+    assert queue.run(lambda: "and the next is served") == "and the next is served"
+
+
+def test_a_caller_who_stops_reading_holds_nobody_up():
+    """The work goes on to its end, and the next one is served all the same."""
+    queue, made = WorkQueue(), []
+
+    def numbers():
+        for number in range(3):
+            made.append(number)
+            yield number
+
+    reader = queue.stream(numbers)
+    assert next(reader) == 0
+    assert queue.run(lambda: list(made)) == [0, 1, 2]
+    reader.close()
+    assert len(queue) == 0
+
+
+def test_a_watcher_who_leaves_stops_the_comparison(lab, source, watch):
+    calls = []
+    watch(lab.pool, lab.default_lanes(), lambda lane, _: calls.append(lane.lane_id))
+    steps = lab.compare_steps(source, repeats=50)
+    assert next(step for step in steps if step.text.startswith("Running")).states["whisper"] == "running"
+    steps.close()
+    assert lab.queue.run(lambda: len(calls)) < 2 + 2 * 50
+
+
+def test_long_audio_is_cut_as_suits_the_pair(lab):
+    large = Lab(replace(lab.settings, pairs=("large-v2",)))
+    assert large._checked(pair="large-v2")["options"].long_form == "chunked"
+    assert large._checked(pair="large-v2", long_form="sequential")["options"].long_form == "sequential"
+    assert lab._checked()["options"].long_form == "sequential"

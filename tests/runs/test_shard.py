@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from components.runs.shard import ALONE, join
+from components.runs.shard import ONLY_PROCESS, current_process
 from tests.runs.trivial import without_times
 from tests.runs.voice import spoken
 
@@ -39,8 +39,8 @@ def manifest(tmp_path):
 
 
 def test_alone_unless_launched():
-    assert join({}) is ALONE
-    assert join({"WORLD_SIZE": "1"}) is ALONE
+    assert current_process({}) is ONLY_PROCESS
+    assert current_process({"WORLD_SIZE": "1"}) is ONLY_PROCESS
 
 
 def test_parts_that_a_kill_left_are_gathered(trivial_lab, manifest, tmp_path):

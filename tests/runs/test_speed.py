@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from components.core import catalog
+from components.core.caller import Caller
 from components.core.errors import LaneError
 from components.core.settings import Settings
 from components.core.types import SpeedRun
@@ -37,7 +38,7 @@ def test_the_notebooks_clips():
 
 def test_every_lane_is_timed(settings):
     told = []
-    result = speed("custom", settings, limit=2, progress=lambda *step: told.append(step))
+    result = speed("custom", settings, limit=2, caller=Caller(lambda *step: told.append(step)))
     lanes = {lane.lane_id: lane for lane in result.lanes}
     assert list(lanes) == list(catalog.LANES)
     assert result.failures == ()

@@ -10,7 +10,7 @@ import pytest
 from components.core.settings import Settings
 from components.core.types import BASELINE_LANE
 from components.runs.lab import Lab
-from components.runs.line import MAX_FETCHING, MAX_WAITING
+from components.runs.queue import MAX_FETCHING, MAX_WAITING
 from components.ui import layout
 from components.ui.requests import Ticket
 

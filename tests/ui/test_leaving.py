@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from components.core.types import SAMPLING_RATE
-from components.runs.line import MAX_WAITING
+from components.runs.queue import MAX_WAITING
 from components.ui import layout
 from tests.ui.test_api import call, upload
 
@@ -53,7 +53,7 @@ def begin(http: httpx.Client, clip: Path, **options: object) -> str:
 
 def stays_until_it_runs(http, lab, clip) -> httpx.Response:
     response = http.send(http.build_request("GET", f"/call/compare/{begin(http, clip, **LONG)}"), stream=True)
-    wait_until(lambda: len(lab.line) == 1)
+    wait_until(lambda: len(lab.queue) == 1)
     return response
 
 
@@ -82,9 +82,9 @@ def test_one_who_closes_the_connection_of_a_running_comparison(http, lab, clip_f
     served_soon(http, clip_file)  # loaded and warm
     with closing(stays_until_it_runs(http, lab, long_file)):
         time.sleep(1)  # well into it
-        assert len(lab.line) == 1
+        assert len(lab.queue) == 1
     served_soon(http, clip_file)
-    assert len(lab.line) == 0
+    assert len(lab.queue) == 0
 
 
 CLIENT = """
@@ -97,28 +97,28 @@ Client(sys.argv[1], verbose=False).predict(audio=handle_file(sys.argv[2]), repea
 def test_a_client_that_is_killed(http, url, lab, clip_file, long_file):
     client = subprocess.Popen([sys.executable, "-c", CLIENT, url, str(long_file)])
     try:
-        wait_until(lambda: len(lab.line) == 1, 60)
+        wait_until(lambda: len(lab.queue) == 1, 60)
         assert client.poll() is None
     finally:
         client.kill()
         client.wait()
     served_soon(http, clip_file)
-    assert len(lab.line) == 0
+    assert len(lab.queue) == 0
 
 
 def test_one_who_waits_and_goes(http, lab, clip_file):
-    with lab.line.turn():
+    with lab.queue.turn():
         event = begin(http, clip_file)
         with http.stream("GET", f"/call/compare/{event}"):
-            wait_until(lambda: len(lab.line) == 2)
-        wait_until(lambda: len(lab.line) == 1)
+            wait_until(lambda: len(lab.queue) == 2)
+        wait_until(lambda: len(lab.queue) == 1)
     served_soon(http, clip_file)
 
 
 def test_where_too_many_wait_the_next_is_told_and_a_later_one_served(http, lab, clip_file):
-    with lab.line.turn():
+    with lab.queue.turn():
         events = [begin(http, clip_file) for _ in range(MAX_WAITING)]
-        wait_until(lambda: len(lab.line) == 1 + MAX_WAITING)
+        wait_until(lambda: len(lab.queue) == 1 + MAX_WAITING)
         event, data = call(http, "compare", {"audio": upload(http, clip_file)})
         assert event == "error"
         assert data["error"] == f"{MAX_WAITING} requests wait for the device already. Try again in a minute."
@@ -131,9 +131,9 @@ def test_a_full_queue_of_gradios_is_a_sentence(lab, clip_file, monkeypatch):
     """The outer bound, which the one above keeps from being reached."""
     monkeypatch.setattr(layout, "MAX_QUEUED", 1)
     monkeypatch.setitem(layout.api.MEASURING, "concurrency_limit", 1)
-    with served_page(lab) as http, lab.line.turn():
+    with served_page(lab) as http, lab.queue.turn():
         begin(http, clip_file)
-        wait_until(lambda: len(lab.line) == 2)  # handed over
+        wait_until(lambda: len(lab.queue) == 2)  # handed over
         begin(http, clip_file)  # in the queue
         refused = http.post("/call/v2/compare", json={"audio": upload(http, clip_file)})
         assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE

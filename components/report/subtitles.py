@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import unicodedata
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from components.core.types import Segment
 
+    LineEnd = Literal["\n", "\r\n"]
+
 MIN_CUE_S = 0.001
 """A cue must end after it starts; one that does not is stretched by this much."""
+
+LINE_COLUMNS = 42
+"""The longest line, a common rule of subtitling; wide characters, as of Chinese, take two columns."""
+
+LINES = 2
+
+# A line may break without a space after a character of a script written without them, or a wide punctuation mark;
+# never before closing punctuation, a mark, or a small kana.
+_UNSPACED = (
+    r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\u3000-\u303f\u30fc\uff00-\uff60"
+)
+_NEVER_FIRST = r"\p{Pe}\p{Pf}\p{Po}\p{Lm}\p{M}ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮ"
+_PIECES = regex.compile(rf"\s+|[{_UNSPACED}][{_NEVER_FIRST}]*|(?:(?![{_UNSPACED}])\S)+[{_NEVER_FIRST}]*")
+_GRAPHEMES = regex.compile(r"\X")
+_RIGHT_TO_LEFT = "\u202b", "\u202c"  # embedding, and its end: many players know nothing newer
+
+
+class Cue(NamedTuple):
+    """Seconds, and at most two lines."""
+
+    start_s: float
+    end_s: float
+    lines: tuple[str, ...]
 
 
 def clock(seconds: float, decimal_mark: str = ".") -> str:
@@ -21,27 +49,113 @@ def clock(seconds: float, decimal_mark: str = ".") -> str:
     return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{decimal_mark}{milliseconds % 1000:03}"
 
 
-def _cues(segments: Iterable[Segment]) -> Iterator[tuple[float, float, str]]:
-    """Start, end and one line of text of every segment that has something to say."""
-    for segment in segments:
-        # A blank line would end the cue, so the text goes on one line.
-        text = " ".join(segment.text.split())
-        if text:
-            yield segment.start_s, max(segment.end_s, segment.start_s + MIN_CUE_S), text
-
-
-def to_srt(segments: Iterable[Segment]) -> str:
+def to_srt(segments: Iterable[Segment], line_end: LineEnd = "\n") -> str:
     """SubRip: numbered cues, a comma before the milliseconds. Empty where there are no segments."""
-    return "\n".join(
-        f"{number}\n{clock(start_s, ',')} --> {clock(end_s, ',')}\n{text.replace('-->', '->')}\n"
-        for number, (start_s, end_s, text) in enumerate(_cues(segments), start=1)
+    text = "\n".join(
+        f"{number}\n{clock(cue.start_s, ',')} --> {clock(cue.end_s, ',')}\n"
+        + "".join(line.replace("-->", "->") + "\n" for line in cue.lines)
+        for number, cue in enumerate(cues(segments), start=1)
     )
+    return text.replace("\n", line_end)
 
 
-def to_vtt(segments: Iterable[Segment]) -> str:
+def to_vtt(segments: Iterable[Segment], line_end: LineEnd = "\n") -> str:
     """WebVTT (https://www.w3.org/TR/webvtt1/): ``&``, ``<`` and ``>`` are markup there and so are escaped."""
-    cues = "\n".join(
-        f"{clock(start_s)} --> {clock(end_s)}\n{text.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')}\n"
-        for start_s, end_s, text in _cues(segments)
+    text = "\n".join(
+        f"{clock(cue.start_s)} --> {clock(cue.end_s)}\n"
+        + "".join(line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") + "\n" for line in cue.lines)
+        for cue in cues(segments)
     )
-    return f"WEBVTT\n\n{cues}"
+    return f"WEBVTT\n\n{text}".replace("\n", line_end)
+
+
+def cues(segments: Iterable[Segment]) -> list[Cue]:
+    """Cues in order, none over another, each of one or two lines of at most 42 columns.
+
+    A segment of more lines becomes several cues, which share its time by their columns. Where a segment reaches into
+    the next one, it ends when that starts.
+    """
+    spoken = sorted((each for each in segments if each.text.strip()), key=lambda each: each.start_s)
+    starts = [max(0.0, each.start_s) for each in spoken]
+    found: list[Cue] = []
+    for index, segment in enumerate(spoken):
+        start_s = max(starts[index], found[-1].end_s if found else 0.0)
+        end_s = segment.end_s
+        if index + 1 < len(spoken) and starts[index + 1] > start_s:
+            end_s = min(end_s, starts[index + 1])
+        found += _shared(start_s, max(end_s, start_s + MIN_CUE_S), segment.text)
+    return found
+
+
+def _shared(start_s: float, end_s: float, text: str) -> Iterator[Cue]:
+    """The cues of one segment."""
+    blocks = list(_blocks(text))
+    widths = [sum(map(columns, block)) or 1 for block in blocks]
+    end_s = max(end_s, start_s + MIN_CUE_S * len(blocks))
+    each_s = (end_s - start_s - MIN_CUE_S * len(blocks)) / sum(widths)
+    for block, width in zip(blocks, widths, strict=True):
+        stop_s = start_s + MIN_CUE_S + width * each_s
+        yield Cue(start_s, stop_s, block)
+        start_s = stop_s
+
+
+def _blocks(text: str) -> Iterator[tuple[str, ...]]:
+    """The text as one or two lines at a time, two of nearly one length where there are two."""
+    lines = _lines(text, LINE_COLUMNS)
+    for first in range(0, len(lines), LINES):
+        block = lines[first : first + LINES]
+        if len(block) == LINES:
+            block = _balanced(block)
+        yield tuple(_marked(line) for line in block)
+
+
+def _balanced(block: list[str]) -> list[str]:
+    for width in range(max(map(columns, block)) // 2, LINE_COLUMNS):
+        lines = _lines(_joined(block), width)
+        if len(lines) <= LINES:
+            return lines
+    return block
+
+
+def _joined(block: list[str]) -> str:
+    space = "" if regex.match(rf"[{_UNSPACED}]", block[1]) and regex.search(rf"[{_UNSPACED}]$", block[0]) else " "
+    return space.join(block)
+
+
+def _lines(text: str, width: int) -> list[str]:
+    lines = [""]
+    for piece in _pieces(" ".join(text.split()), width):
+        if columns((lines[-1] + piece).rstrip()) > width and lines[-1].strip():
+            lines.append("")
+        lines[-1] += piece if lines[-1] else piece.lstrip()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _pieces(text: str, width: int) -> Iterator[str]:
+    """What must stay on one line: words, spaces, characters of scripts without spaces; parts of longer words."""
+    for piece in _PIECES.findall(text):
+        if columns(piece) <= width:
+            yield piece
+            continue
+        part = ""
+        for grapheme in _GRAPHEMES.findall(piece):
+            if part and columns(part + grapheme) > width:
+                yield part
+                part = ""
+            part += grapheme
+        yield part
+
+
+def columns(text: str) -> int:
+    """The width of a line: wide characters take two columns, marks and invisible characters none."""
+    width = 0
+    for character in text:
+        if unicodedata.category(character) not in {"Mn", "Me", "Cf", "Cc"}:
+            width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    return width
+
+
+def _marked(line: str) -> str:
+    """Tell a player that the line runs from right to left, where its first letter does."""
+    first = next((kind for kind in map(unicodedata.bidirectional, line) if kind in {"L", "R", "AL"}), "L")
+    return line if first == "L" else line.join(_RIGHT_TO_LEFT)

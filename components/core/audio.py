@@ -74,7 +74,7 @@ def load_audio(
         source: A path, ``-`` for standard input, the bytes of a file, ``(rate, samples)`` with the rate in hertz and
             samples of any integer or float dtype, shape ``(n,)`` or ``(n, channels)``, or a row of a data set:
             ``{"array", "sampling_rate"}`` or ``{"bytes", "path"}``, with ``offset`` and ``duration`` in seconds where
-            the clip is a part of it. A clip is returned as it is.
+            the clip is a part of it, and ``track`` in place of the argument. A clip is returned as it is.
         clip_id: The name of the clip; by default the file's name without its suffix, or ``clip``.
         max_audio_s: The longest clip taken, in seconds; a day at most.
         track: Which sound track of the file, counted from 1; by default the one that the file calls its default.
@@ -89,6 +89,7 @@ def load_audio(
         return source
     limit_s = min(LONGEST_S, LONGEST_S if max_audio_s is None else max_audio_s)
     span = _span(source)
+    track = source.get("track", track) if isinstance(source, dict) else track
     source = _plain(source)
     if isinstance(source, tuple):
         rate, samples = source

@@ -51,7 +51,7 @@ class Part:
     announced_s: float | None = None
     notes: tuple[str, ...] = ()
 
-    def open(self, file: BinaryIO) -> BinaryIO | _Excerpt:
+    def open(self, file: BinaryIO) -> _Excerpt:
         """The part as a file of its own, which shares the position of ``file``."""
         return _Excerpt(file, self)
 
@@ -173,7 +173,10 @@ def _are_chunks(file: BinaryIO, start: int, stop: int) -> bool:
 
 
 class _Excerpt:
-    """A part of a file, read as a whole file: what PyAV asks of one, and no more."""
+    """A part of a file, read as a whole file: what PyAV asks of one, and no more.
+
+    No seek fails: damaged files make FFmpeg ask for places that no file has.
+    """
 
     def __init__(self, file: BinaryIO, part: Part) -> None:
         self._file = file
@@ -197,7 +200,7 @@ class _Excerpt:
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._part.stop - self._part.start}[whence]
-        self._position = max(0, base + offset)
+        self._position = min(max(0, base + offset), self._part.stop - self._part.start)
         return self._position
 
     def tell(self) -> int:

@@ -88,9 +88,7 @@ def read_recording(
     found = parts(file, size)
     reader = _Reader(caller, track)
     for part in found:
-        whole = part.start == 0 and part.stop == size and not part.patches
-        file.seek(0)
-        yield from reader.read(file if whole else part.open(file), part)
+        yield from reader.read(part.open(file), part)
     if not reader.decoded:
         reader.refuse(lacks_index(file, size))
     if len(found) > 1:

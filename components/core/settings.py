@@ -52,6 +52,8 @@ _CODES = """
 LANGUAGES = tuple(_CODES.split())
 
 DEFAULT_MAX_AUDIO_S = 3600.0
+MAX_LIMIT_S = 86_400.0
+"""A day, 5.5 GB of samples, is the longest clip that may be allowed."""
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,11 @@ class _Reader:
             seconds = float(text)
         except ValueError:
             seconds = math.nan
-        if not 0 < seconds < math.inf:
-            self.mistakes.append(f"{name} says {text}; give a number of seconds above 0, as in {default:.0f}.")
+        if not 0 < seconds <= MAX_LIMIT_S:
+            self.mistakes.append(
+                f"{name} says {text[:40]}; give a number of seconds, above 0 and up to {MAX_LIMIT_S:.0f}, as in "
+                f"{default:.0f}."
+            )
             return default
         return seconds
 

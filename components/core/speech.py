@@ -11,7 +11,9 @@ import numpy as np
 from components.core.types import SAMPLING_RATE
 
 if TYPE_CHECKING:
-    from components.core.types import AudioClip
+    from collections.abc import Sequence
+
+    from components.core.types import AudioClip, Segment
 
     Kind = Literal["short", "silent", "noise", "quiet", "speech"]
 
@@ -81,6 +83,19 @@ def find_speech(clip: AudioClip) -> Speech:
     if known is None:
         known = _KNOWN[clip] = _judge(clip.samples)
     return known
+
+
+def within_speech(segments: Sequence[Segment], spans: Sequence[tuple[float, float]]) -> tuple[Segment, ...]:
+    """Segments whose times are cut to the speech they hold; one that holds none is left as it is."""
+    return tuple(_within(segment, spans) for segment in segments)
+
+
+def _within(segment: Segment, spans: Sequence[tuple[float, float]]) -> Segment:
+    held = [span for span in spans if span[0] < segment.end_s and span[1] > segment.start_s]
+    if not held:
+        return segment
+    start_s, end_s = max(segment.start_s, held[0][0]), min(segment.end_s, held[-1][1])
+    return segment.model_copy(update={"start_s": start_s, "end_s": end_s})
 
 
 _KNOWN: weakref.WeakKeyDictionary[AudioClip, Speech] = weakref.WeakKeyDictionary()

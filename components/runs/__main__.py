@@ -101,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clip", metavar="CLIP", help="an audio file, or a video with sound")
+    parser.add_argument("clip", metavar="CLIP", help="an audio file, or a video with sound; - reads standard input")
+    parser.add_argument("--track", type=_positive, metavar="N", help="of several sound tracks (default the file's)")
     parser.add_argument("--reference", default="", metavar="TEXT", help="what was said, for the word error rate")
     parser.add_argument(
         "--repeats", type=int, metavar="N", help="timed runs of each lane (default: three to five, once where slow)"
@@ -120,7 +121,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 def _add_benchmark(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--manifest", help='JSON lines of "clip_id", "audio" and "text"')
+    source.add_argument("--manifest", help='JSON lines or a table of "clip_id", "audio" and "text"')
     source.add_argument("--dataset", metavar="ID", help="a data set of the hub, or its folder; needs datasets")
     hub = parser.add_argument_group("with --dataset")
     hub.add_argument("--config", metavar="NAME", help="its configuration")
@@ -165,7 +166,7 @@ def _compare(options: argparse.Namespace) -> int:
     lab = _lab()
     with _progress_bar() as caller:
         comparison = lab.compare(
-            options.clip,
+            {"path": options.clip, "track": options.track},
             reference=options.reference,
             pair=options.pair,
             lanes=options.lanes,

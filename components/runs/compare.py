@@ -13,7 +13,7 @@ from components.core.errors import Cancelled, WhisperSpaceError
 from components.core.languages import language_name
 from components.core.normalizers import DEFAULT, check_reference
 from components.core.normalizers import normalizer as find_normalizer
-from components.core.speech import find_speech
+from components.core.speech import find_speech, within_speech
 from components.core.types import BASELINE_LANE, WINDOW_S, Comparison, LaneFailure, LaneRun, Transcript
 from components.engines import device as devices
 from components.runs.measure import lower_median, measure, warm_up
@@ -293,7 +293,7 @@ class _Session:
             **self._about(entry.lane),
             **self._scores(output.transcript),
             text=output.transcript.text,
-            segments=output.transcript.segments,
+            segments=within_speech(output.transcript.segments, find_speech(self.clip).spans),
             language=output.transcript.language,
             **(dict(median.timing) if counts else {}),
             repeats=timings if counts else (),

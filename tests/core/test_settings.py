@@ -93,8 +93,8 @@ def test_all_mistakes_are_listed_at_once_with_their_choices():
         assert all(choice in raised.value.message for choice in choices)
 
 
-@pytest.mark.parametrize("text", ["0", "nan", "inf", "-3", "an hour"])
-def test_the_limit_is_a_positive_number(text):
+@pytest.mark.parametrize("text", ["0", "nan", "inf", "-3", "an hour", "1e308", "86401"])
+def test_the_limit_is_between_zero_and_a_day(text):
     with pytest.raises(SettingsError, match="MAX_AUDIO_S"):
         Settings.from_env({"MAX_AUDIO_S": text})
 

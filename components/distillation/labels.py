@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from components.core.errors import SettingsError
 from components.core.scoring import warning_signs, word_errors
 from components.core.types import SAMPLING_RATE
 
@@ -78,8 +79,15 @@ class Labeller:
         return [row[: row.index(self.end)] if self.end in row else row for row in written]
 
     def prompt(self, *, timed: bool) -> list[int]:
-        """Whisper's: start, and for a multilingual model the language and the task; then whether timestamps follow."""
+        """Whisper's: start, and for a multilingual model the language and the task; then whether timestamps follow.
+
+        Raises:
+            SettingsError: the model does not know the language.
+        """
         settings = self.teacher.generation_config
+        languages = settings.lang_to_id if settings.is_multilingual else {"<|en|>": 0}
+        if f"<|{self.language}|>" not in languages:
+            raise SettingsError(f"The teacher does not know the language {self.language}. Choose another --language.")
         prompt = [self.teacher.config.decoder_start_token_id]
         if settings.is_multilingual:
             prompt += [settings.lang_to_id[f"<|{self.language}|>"], settings.task_to_id["transcribe"]]
@@ -128,7 +136,7 @@ def label_windows(labeller: Labeller, windows: Windows, output: Path, share: tup
     """
     known = read_labels(output)
     groups = [range(start, min(start + GROUP, len(windows.listed))) for start in range(0, len(windows.listed), GROUP)]
-    missing = [group for group in groups if not known.keys() >= set(group)][share[0] :: share[1]]
+    missing = [group for group in groups[share[0] :: share[1]] if not known.keys() >= set(group)]
     done = 0
     with (output / f"labels-{share[0]}.jsonl").open("a") as file:
         file.write("\n" if file.tell() else "")  # so that a line cut off stands alone

@@ -116,6 +116,13 @@ def test_too_little_speech_is_refused_before_labelling(
     assert not list(output.glob("labels-*"))
 
 
+def test_a_language_that_the_teacher_does_not_know_is_refused(
+    tiny_teacher: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*_arguments(tiny_teacher, folder, tmp_path / "run"), "--language", "fr"]) == 2
+    assert "fr" in capsys.readouterr().err
+
+
 def test_another_setting_is_refused_in_the_same_folder(
     finished: Path, tiny_teacher: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

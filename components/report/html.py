@@ -31,19 +31,22 @@ PUBLISHED_DECODER_SHARE = "over 90 %"
 RTFX_NOTE = "RTFx is how many seconds of audio a second of computing transcribes: at RTFx 6 an hour takes ten minutes."
 
 
-def comparison(comparison: Comparison, *, states: Mapping[str, State] | None = None, note: str = "") -> str:
+def comparison(
+    comparison: Comparison, *, states: Mapping[str, State] | None = None, running: bool = False, note: str = ""
+) -> str:
     """The whole result of one clip.
 
     Args:
         comparison: The runs so far.
         states: Lanes still to come, in the order in which they run; no figure is given before they are done.
+        running: Whether further rounds are still to come; no figure is given before they are over.
         note: What a visitor must know of the pair.
     """
     done = [run.lane_id for run in comparison.runs] + [failure.lane_id for failure in comparison.failures]
     return render(
         "comparison.html",
         comparison=comparison,
-        headline=headline(comparison, running=bool(states)),
+        headline=headline(comparison, running=running or bool(states)),
         warnings=clip_warnings(comparison),
         models=columns.models_line(comparison),
         race=race(comparison),

@@ -97,10 +97,8 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
             reference: What is really said, to count word errors against. Empty for none.
             pair: Which teacher and student, of those that this Space offers; null for its default. See /models.
             lanes: Which contestants, for instance ["whisper", "distil"]; null for the pair's two models.
-            repeats: How often each lane is timed; the lanes alternate and the median is reported. Null: three to five
-                times, once where a lane takes over ten seconds.
-            long_form: How audio over 30 seconds is cut, the same for all lanes: "sequential", "chunked", or "auto" for
-                the way that suits the pair.
+            repeats: How often each lane is timed, in turn; the median counts. Null: 3 to 5 times, slow lanes once.
+            long_form: How audio over 30 seconds is cut: "sequential", "chunked", or "auto", as suits the pair.
             timestamps: Whether to write segments with their times. Audio over 30 seconds always has them.
             language: What is spoken, as a code like "en", or "auto" to have it detected; null for this Space's default.
 

@@ -155,7 +155,7 @@ class CompareTab:
         """One file is the clip; several become a small benchmark, on its own tab."""
         if len(files) == 1:
             return None, files[0], gr.skip(), gr.skip(), self._own_reference(reference, scored)
-        return None, gr.skip(), files, gr.Tabs(selected="benchmark"), gr.skip()
+        return None, None, files, gr.Tabs(selected="benchmark"), gr.skip()
 
     def _opened(self, request: gr.Request) -> dict[Any, Any]:
         """The page as its link asks for it."""
@@ -170,7 +170,9 @@ class CompareTab:
     ) -> tuple[Any, ...]:
         if at_once and audio:
             return self._start(before, at_once, audio, request)
-        return None, gr.skip(), gr.skip(), html.message("Press Run." if audio else "")
+        if before is not None:
+            self.shared.cancellations.replace(session_of(request), before)
+        return None, *running(False), html.message("Press Run." if audio else "")
 
     def _start(self, before: Ticket | None, _at_once: bool, _audio: str | None, request: gr.Request) -> tuple[Any, ...]:
         """Begin a request before it waits in the queue, so that it can be stopped there; it replaces the one before."""
@@ -182,15 +184,17 @@ class CompareTab:
         if ticket is None:  # the clip is there, and waits for Run
             yield self._cleared()
             return
+        so_far = None
         try:
             with plain_words():
                 for step in self._steps(values, ticket):
+                    so_far = step.comparison
                     yield self._pending(step)
-                if step.comparison is not None:
-                    yield self._done(step.comparison, values, page_url(request))
+                if so_far is not None:
+                    yield self._done(so_far, values, page_url(request))
         except Refused as refused:
             if not ticket.replaced:
-                yield self._refused(refused)
+                yield self._refused(refused, so_far)
         finally:
             self.shared.cancellations.end(session_of(request), ticket)
 
@@ -222,7 +226,7 @@ class CompareTab:
         if step.comparison is None:
             shown = f"<section class='cards'>{html.pending(step.states)}</section>"
         else:
-            shown = html.comparison(step.comparison, states=step.states)
+            shown = html.comparison(step.comparison, states=step.states, running=True)
         cleared = {self.share: "", self.details: gr.Column(visible=False)}
         return {self.status: html.message(step.text), self.result: shown} | cleared
 
@@ -261,11 +265,14 @@ class CompareTab:
             | self.latency.show(figures.latency(report))
         )
 
-    def _refused(self, refused: Refused) -> dict[Any, Any]:
-        """Nothing came of it: say why, where it stays to be read."""
+    def _refused(self, refused: Refused, so_far: Comparison | None) -> dict[Any, Any]:
+        """It ended without a whole result: say why, where it stays to be read; what was there at a stop stays, too."""
         run, stop = running(False)
-        said = html.message(refused.message, problem=not refused.cancelled)
-        return {self.run: run, self.stop: stop, self.status: said} | self._cleared()
+        shown = self._cleared() | {self.run: run, self.stop: stop}
+        shown[self.status] = html.message(refused.message, problem=not refused.cancelled)
+        if refused.cancelled and so_far is not None:
+            shown[self.result] = html.comparison(so_far)
+        return shown
 
     def _scripted(self, values: Mapping[Any, Any]) -> dict[str, Any]:
         """The choices as a script writes them, defaults left out."""

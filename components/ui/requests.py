@@ -83,12 +83,16 @@ class Cancellations:
     def begin(self, session: str, *, instead_of: Ticket | None = None) -> Ticket:
         """Register a request; its ``is_set`` is what the engines ask between two tokens."""
         if instead_of is not None:
-            instead_of.replaced = True
-            self.stop(session, instead_of)
+            self.replace(session, instead_of)
         ticket = Ticket()
         with self._lock:
             self._tickets.setdefault(session, set()).add(ticket)
         return ticket
+
+    def replace(self, session: str, ticket: Ticket) -> None:
+        """Stop a request whose answer another one takes the place of."""
+        ticket.replaced = True
+        self.stop(session, ticket)
 
     def end(self, session: str, ticket: Ticket) -> None:
         """Forget a request that is over."""

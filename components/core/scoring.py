@@ -148,9 +148,12 @@ class _Units:
         return self._text[self._spans[start][0] : self._spans[end - 1][1]] if start < end else ""
 
 
+_EDGE = r"[^\p{L}\p{M}\p{N}]+"
+
+
 def _key(word: str) -> str:
     """The word without case and without punctuation at its edges; punctuation alone stays as it is."""
-    return pattern(r"^[^\p{L}\p{M}\p{N}]+|[^\p{L}\p{M}\p{N}]+$").sub("", word.casefold()) or word
+    return pattern(rf"^{_EDGE}|(?<![^\p{{L}}\p{{M}}\p{{N}}]){_EDGE}$").sub("", word.casefold()) or word
 
 
 def warning_signs(

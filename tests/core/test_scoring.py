@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import time
 from itertools import pairwise
 
 import jiwer
@@ -81,6 +82,14 @@ def test_diff_spans_read_as_both_texts():
         assert " ".join(span.before for span in spans if span.before) == before
         assert " ".join(span.after for span in spans if span.after) == after
         assert all(first.tag != second.tag for first, second in pairwise(spans))
+
+
+@pytest.mark.parametrize("word", ["(" * 50_000, "a" + "(" * 50_000 + "a", "(a" * 25_000, "\u0301" * 50_000])
+def test_long_words_take_linear_time(word):
+    started = time.process_time()
+    assert diff_spans(word, f"{word} b")[-1] == ("inserted", "", "b")
+    assert warning_signs(word, 1) is not None
+    assert time.process_time() - started < 2  # quadratic time would take ten or more
 
 
 def test_no_warning_without_a_sign():

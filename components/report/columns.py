@@ -196,9 +196,12 @@ LAG_COLUMNS: list[Column[LaneRun]] = [
 """Of a live run, beside the others; medians over words."""
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """A row a lane; what applies to none of them, such as word errors without a reference, is left out."""
-    columns = [*lane_columns(comparison), *LAG_COLUMNS]
+def comparison_table(comparison: Comparison, *, speed_up: bool = True) -> Table:
+    """A row a lane; what applies to none of them, such as word errors without a reference, is left out.
+
+    ``speed_up``: false where such a figure would mislead.
+    """
+    columns = [column for column in lane_columns(comparison) if speed_up or column.name != "speed_up"] + LAG_COLUMNS
     known = [column for column in columns if any(column.value(run) is not None for run in comparison.runs)]
     return table("Times", known, comparison.runs)
 

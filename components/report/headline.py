@@ -64,6 +64,11 @@ class Headline:
     spread: str = ""
 
     @property
+    def withheld(self) -> bool:
+        """Whether a speed-up would mislead, or there is none."""
+        return self.verdict not in {"faster", "slower", "alike"}
+
+    @property
     def sentence(self) -> str:
         """All of it, to be read without the page around it."""
         figure = f"{self.figure} {self.word}".strip()

@@ -40,14 +40,15 @@ def _flat(cell: columns.Cell) -> str:
 
 def comparison(comparison: Comparison) -> str:
     """A comparison for the terminal: the figure, a table, then what each lane wrote."""
+    first = headline(comparison)
     lines = [
         f"{comparison.clip_id}, {columns.length(comparison.audio_length_s)}: {columns.models_line(comparison)}",
         f"Measured on {columns.machine_line(comparison.machine)}",
         *comparison.notes,
         *(f"warning: {warning}" for warning in clip_warnings(comparison)),
-        headline(comparison).sentence.translate(PLAIN),
+        first.sentence.translate(PLAIN),
         "",
-        terminal_table(columns.comparison_table(comparison)) if comparison.runs else "",
+        terminal_table(columns.comparison_table(comparison, speed_up=not first.withheld)) if comparison.runs else "",
     ]
     for run in comparison.runs:
         lines += [
@@ -117,13 +118,14 @@ def escaped(text: str) -> str:
 
 def comparison_markdown(comparison: Comparison, url: str = "") -> str:
     """A result to paste: clip, models, figure, what each lane wrote, machine, and the address of the page."""
+    first = headline(comparison)
     clip = f"{escaped(comparison.clip_id)} ({columns.length(comparison.audio_length_s)})"
     lines = [
         f"**{escaped(columns.models_line(comparison))}** on {clip}",
         "",
-        escaped(headline(comparison).sentence),
+        escaped(first.sentence),
         "",
-        markdown_table(columns.comparison_table(comparison)) if comparison.runs else "",
+        markdown_table(columns.comparison_table(comparison, speed_up=not first.withheld)) if comparison.runs else "",
         "",
         *(f"- {escaped(lane_label(run.lane_id))}: {escaped(run.text)}" for run in comparison.runs),
         *(

@@ -46,6 +46,14 @@ def test_a_comparison_for_the_terminal(compared):
     assert said.isascii()
 
 
+def test_no_speed_up_is_printed_where_it_would_mislead(compared):
+    busy = make_comparison(make_run("whisper", (0.1, 0.9)), make_run("distil", (0.3, 0.4)))
+    for said in (text.comparison(busy), text.comparison_markdown(busy)):
+        assert "busy" in said
+        assert "Speed-up" not in said
+    assert "Speed-up" in text.comparison(compared)
+
+
 def test_a_benchmark_for_the_terminal(report):
     summary = report.summary.model_copy(update={"warnings": ("One clip is silent.",)})
     said = text.benchmark(report.model_copy(update={"summary": summary}))

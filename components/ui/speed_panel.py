@@ -68,7 +68,7 @@ class SpeedPanel:
         """One run's table and times, and the run among all of the project's."""
         from components.report import figures
 
-        runs = [*(each for each in self.shipped.values() if each != run), run]
+        runs = [run, *(each for each in self.shipped.values() if each != run)]
         return (
             {self.said: "", self.table: html.speed_table([run])}
             | self.times.show(figures.speed_times(run))

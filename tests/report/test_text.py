@@ -47,7 +47,7 @@ def test_a_comparison_for_the_terminal(compared):
 
 
 def test_no_speed_up_is_printed_where_it_would_mislead(compared):
-    busy = make_comparison(make_run("whisper", (0.1, 0.9)), make_run("distil", (0.3, 0.4)))
+    busy = make_comparison(make_run("whisper", (0.1, 0.9)), make_run("distil", (0.3, 0.4), busy=True))
     for said in (text.comparison(busy), text.comparison_markdown(busy)):
         assert "busy" in said
         assert "Speed-up" not in said

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from components.core.types import AudioClip, LongForm, ModelInfo, Transcript
+    from components.engines.prompt import SpecialTokens
 
 Part = Literal["end_to_end", "features", "encoder", "generation"]
 """What a request's time is divided into. The encoder lies inside the generation; everything in ``end_to_end``."""
@@ -88,6 +89,7 @@ class Engine(Protocol):
     """Why the runtime is not the one that was asked for; empty where it is."""
     warm: bool
     """Whether it has run before in this process."""
+    special: SpecialTokens
 
     def transcribe(
         self, clip: AudioClip, options: DecodingOptions, stopwatch: Stopwatch, caller: Caller = NOBODY
@@ -106,6 +108,9 @@ class Engine(Protocol):
 
     def detect_language(self, clip: AudioClip, caller: Caller = NOBODY) -> tuple[str, float]:
         """The language of a clip's first window, as a code, and its probability; ``("en", 1.0)`` if English-only."""
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What tokens say, timestamps and other special tokens left out."""
 
     def synchronize(self) -> None:
         """Wait until the device has done all that was asked of it."""

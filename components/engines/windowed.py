@@ -242,9 +242,9 @@ class WindowedEngine(abc.ABC):
         frames = features.shape[-1]
         content_frames = min(frames, math.ceil(clip.audio_length_s / FRAME_S))
         if long or options.timestamps:
-            windows = longform.sequential(frames, content_frames, self.window_frames, speech, self.special, self._text)
+            windows = longform.sequential(frames, content_frames, self.window_frames, speech, self.special, self.text)
         else:
-            windows = longform.single(content_frames, self._text)
+            windows = longform.single(content_frames, self.text)
 
         def cut(span: longform.Span) -> torch.Tensor:
             window = features[:, :, span.start : span.start + self.window_frames]
@@ -290,7 +290,8 @@ class WindowedEngine(abc.ABC):
 
     # -- tokens to text
 
-    def _text(self, tokens: Sequence[int]) -> str:
+    def text(self, tokens: Sequence[int]) -> str:
+        """What tokens say, timestamps and other special tokens left out."""
         return self.tokenizer.decode(self.special.words(tokens), skip_special_tokens=True).strip()
 
     def _merged(
@@ -333,7 +334,7 @@ class WindowedEngine(abc.ABC):
     def _window(self, clip: AudioClip, span: longform.Span, decoded: Decoded) -> Window:
         ended = bool(decoded.tokens) and decoded.tokens[-1] == self.special.end
         end_s = round(min(span.end_s, clip.audio_length_s), 2)
-        looped = longform.repeats_itself(self._text(decoded.tokens))
+        looped = longform.repeats_itself(self.text(decoded.tokens))
         return Window(round(span.start_s, 2), end_s, tuple(decoded.tokens), ended, looped)
 
     def _language(self, language: str | None) -> str | None:

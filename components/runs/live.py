@@ -1,0 +1,307 @@
+"""A stream of audio through several lanes, each on its own clock.
+
+Every lane transcribes what it has received so far, again and again, and commits what two passes agree on. The lanes
+compute one after another on one device, but each is charged its own compute time alone: its virtual clock shows what it
+would do by itself on this machine. A lane that is slower takes in more audio a pass, and shows its text later and more
+seldom.
+
+Two kinds of lag are told apart. Compute lag: audio received when a pass ends, less the audio that it processed. Policy
+lag: audio processed, less the audio whose words are committed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from components.core.audio import is_silent
+from components.core.types import SAMPLING_RATE, AudioClip
+from components.engines.longform import Span, split
+from components.engines.prompt import FRAME_S
+from components.runs.agreement import Agreement, TimedToken
+from components.runs.measure import measure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from components.core.caller import Caller
+    from components.core.types import LaneSpec
+    from components.engines.base import DecodingOptions, Engine, EngineOutput
+    from components.runs.pace import Pace
+
+STEP_S = 0.5
+"""Least audio that a pass adds to the one before, in seconds; passes begin at multiples of it."""
+
+FIRST_PASS_S = 1.0
+"""Audio that the first pass waits for."""
+
+TRIM_S = 15.0
+"""Length of the buffer from which it is cut at the end of a sentence."""
+
+LONGEST_BUFFER_S = 28.0
+"""Length at which the buffer is cut at the end of any segment: a pass must fit one window."""
+
+SILENCE_S = 15.0
+"""Silence after which a lane settles what it has and starts anew."""
+
+SENTENCE_ENDS = (".", "?", "!", "…", "。", "\uff1f", "\uff01")
+
+SLACK = 0.25
+"""Share of a pass's expected time by which the measured clock may run behind before the schedule follows it."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of one lane; times in seconds on the lane's own clock, which starts with the recording.
+
+    ``committed``: the text that this pass settled; ``tentative``: what it wrote after it. ``start_s``, ``end_s``: when
+    it began and when its text was there. ``audio_end_s``: the audio that it had processed. ``commit_lags_s``: for each
+    token settled, how long after it was spoken it was there.
+    """
+
+    lane_id: str
+    number: int
+    start_s: float
+    end_s: float
+    audio_end_s: float
+    buffer_s: float
+    committed: str
+    tentative: str
+    compute_lag_s: float
+    policy_lag_s: float
+    commit_lags_s: tuple[float, ...]
+
+
+class Recording:
+    """Audio as it comes: float32, mono, 16 kHz. ``ended`` once no more will. One thread appends, another reads."""
+
+    def __init__(self, samples: np.ndarray | None = None) -> None:
+        self._samples = np.empty(0, dtype=np.float32)
+        self._length = 0
+        self.ended = False
+        if samples is not None:
+            self.append(samples)
+            self.ended = True
+
+    @property
+    def length_s(self) -> float:
+        return self._length / SAMPLING_RATE
+
+    def append(self, samples: np.ndarray) -> None:
+        """Add what was just recorded, shape ``(n,)``."""
+        length = self._length + len(samples)
+        if length > len(self._samples):
+            grown = np.empty(max(length, 2 * len(self._samples)), dtype=np.float32)
+            grown[: self._length] = self._samples[: self._length]
+            self._samples = grown
+        self._samples[self._length : length] = samples
+        self._length = length
+
+    def samples(self, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray:
+        """The samples from one time to another; to the end so far without one. Not to be written to."""
+        end = self._length if end_s is None else min(self._length, round(end_s * SAMPLING_RATE))
+        return self._samples[round(start_s * SAMPLING_RATE) : end]
+
+
+class LiveLane:
+    """One lane of a live run: its buffer, its settled words, its clock.
+
+    The schedule decides what audio a pass gets. It follows the lane's usual pace and not each measured time, so that
+    the same recording gives the same words every time; where the measured clock runs late by more than ``SLACK``, it
+    follows that. The lags are made of measured times alone.
+    """
+
+    def __init__(self, lane: LaneSpec, engine: Engine, pace: Pace) -> None:
+        self.lane = lane
+        self.engine = engine
+        self.pace = pace
+        self.passes: list[Pass] = []
+        self.text = ""
+        """All that is committed."""
+        self.behind_from_s: float | None = None
+        """Since when more audio waits than a buffer may hold; ``None`` while the lane keeps up."""
+        self._agreement = Agreement()
+        self._settled: list[int] = []
+        self._buffer_start_s = 0.0
+        self._audio_end_s = 0.0
+        self._committed_end_s = 0.0
+        self._last_sound_s = 0.0
+        self._planned_s = 0.0
+        self._free_s = 0.0
+        self.finished = False
+
+    # -- when
+
+    def next_audio_end_s(self, received_s: float, *, ended: bool) -> float | None:
+        """End of the audio for the next pass, in seconds; ``None`` while too little has been received.
+
+        By the lane's schedule a pass begins when the one before it has ended and a step of new audio is there, and
+        takes in all that has been received by then, or what the buffer may hold.
+        """
+        least_s = max(self._audio_end_s + STEP_S, FIRST_PASS_S)
+        begin_s = math.ceil(max(least_s, self._ready_s()) / STEP_S - 1e-6) * STEP_S
+        end_s = min(begin_s, self._buffer_start_s + LONGEST_BUFFER_S)
+        if end_s <= received_s:
+            return end_s
+        return received_s if ended and received_s > self._audio_end_s else None
+
+    def _ready_s(self) -> float:
+        slack_s = max(STEP_S, SLACK * (self._planned_s - self._audio_end_s))
+        return self._planned_s if self._free_s <= self._planned_s + slack_s else self._free_s
+
+    # -- what
+
+    def run_pass(
+        self, recording: Recording, audio_end_s: float, options: DecodingOptions, caller: Caller
+    ) -> Pass | None:
+        """Transcribe the buffer up to ``audio_end_s``; ``None`` where nothing new was heard, and no model was asked.
+
+        Raises:
+            Cancelled: the caller does not want it any more.
+        """
+        new = recording.samples(self._audio_end_s, audio_end_s)
+        if is_silent(new):
+            return self._skip_silence(audio_end_s)
+        self._last_sound_s = audio_end_s
+        begin_s, start_s = max(self._ready_s(), audio_end_s), max(self._free_s, audio_end_s)
+        buffer_s = audio_end_s - self._buffer_start_s
+        if start_s - audio_end_s > STEP_S and buffer_s >= LONGEST_BUFFER_S and self.behind_from_s is None:
+            self.behind_from_s = start_s
+        clip = AudioClip(self.lane.lane_id, recording.samples(self._buffer_start_s, audio_end_s))
+        measured = measure(self.engine, clip, options, caller)
+        self._free_s = start_s + measured.timing.end_to_end_time_s
+        self._planned_s = begin_s + self.pace.expected_s(buffer_s)
+        self._audio_end_s = audio_end_s
+        segments = timed_segments(self.engine, measured.output, self._buffer_start_s)
+        settled = self._agreement.update([token for segment in segments for token in segment])
+        if buffer_s >= TRIM_S:
+            settled += self._trim(segments, full=buffer_s >= LONGEST_BUFFER_S)
+        return self._note_pass(start_s, buffer_s, settled)
+
+    def finish(self) -> Pass | None:
+        """Commit what is still tentative: the recording has ended and all of it is processed."""
+        self.finished = True
+        return self._note_pass(self._free_s, 0.0, settled) if (settled := self._agreement.settle()) else None
+
+    def _skip_silence(self, audio_end_s: float) -> Pass | None:
+        """Move on over silence; after ``SILENCE_S`` of it, commit what is there and start anew."""
+        self._audio_end_s = audio_end_s
+        if audio_end_s - self._last_sound_s < SILENCE_S or self._buffer_start_s == audio_end_s:
+            return None
+        settled = self._agreement.settle()
+        self._start_buffer(audio_end_s)
+        return self._note_pass(max(self._free_s, audio_end_s), 0.0, settled) if settled else None
+
+    def _trim(self, segments: Sequence[Sequence[TimedToken]], *, full: bool) -> list[TimedToken]:
+        """Cut the buffer where a sentence ends whose words are all committed; returns what had to be committed for it.
+
+        A full buffer is cut at the end of the last segment but one, committed or not, or else as a whole.
+        """
+        settled: list[TimedToken] = []
+        committed_end_s = self._agreement.committed[-1].end_s if self._agreement.committed else 0.0
+        ends_s = [segment[-1].end_s for segment in segments if segment]
+        cuts_s = [end_s for end_s in ends_s if end_s <= committed_end_s]
+        sentences_s = [
+            segment[-1].end_s for segment in segments if segment and segment[-1].end_s in cuts_s and self._ends(segment)
+        ]
+        if full and not cuts_s:
+            settled = self._agreement.settle()
+            cuts_s = ends_s[-2:-1] or [self._audio_end_s]
+        if sentences_s or (cuts_s and full):
+            self._start_buffer((sentences_s or cuts_s)[-1])
+        return settled
+
+    def _ends(self, segment: Sequence[TimedToken]) -> bool:
+        return self.engine.text([each.token for each in segment]).rstrip().endswith(SENTENCE_ENDS)
+
+    def _start_buffer(self, start_s: float) -> None:
+        self._buffer_start_s = start_s
+        self._agreement.trim(start_s)
+
+    def _note_pass(self, start_s: float, buffer_s: float, settled: Sequence[TimedToken]) -> Pass:
+        """Record what a pass settled, and how late it is."""
+        self._settled += [each.token for each in settled]
+        before, self.text = self.text, self.engine.text(self._settled)
+        committed_end_s = min(settled[-1].end_s, self._audio_end_s) if settled else self._committed_end_s
+        self._committed_end_s = max(self._committed_end_s, committed_end_s)
+        done = Pass(
+            lane_id=self.lane.lane_id,
+            number=len(self.passes) + 1,
+            start_s=start_s,
+            end_s=self._free_s,
+            audio_end_s=self._audio_end_s,
+            buffer_s=buffer_s,
+            committed=self.text[len(before) :],
+            tentative=self.engine.text([each.token for each in self._agreement.tentative]),
+            compute_lag_s=self._free_s - self._audio_end_s,
+            policy_lag_s=self._audio_end_s - self._committed_end_s,
+            commit_lags_s=tuple(max(0.0, self._free_s - each.end_s) for each in settled),
+        )
+        self.passes.append(done)
+        return done
+
+
+def timed_segments(engine: Engine, output: EngineOutput, start_s: float) -> list[list[TimedToken]]:
+    """The tokens of each segment with their times, spread evenly over it; ``start_s``: where the audio began."""
+    segments = []
+    for window in output.windows:
+        span = Span(round(window.start_s / FRAME_S), round(window.end_s / FRAME_S))
+        for piece in split(list(window.tokens), span, engine.special)[0]:
+            words = engine.special.words(piece.tokens)
+            step_s = (piece.end_s - piece.start_s) / max(1, len(words))
+            ends_s = (start_s + piece.start_s + step_s * count for count in range(1, len(words) + 1))
+            segments.append([TimedToken(word, end_s) for word, end_s in zip(words, ends_s, strict=True)])
+    return segments
+
+
+class LiveRun:
+    """Several lanes over one recording. They compute one after another; each has its own clock."""
+
+    def __init__(
+        self, lanes: Sequence[LiveLane], recording: Recording, options: DecodingOptions, caller: Caller
+    ) -> None:
+        self.lanes = lanes
+        self.recording = recording
+        self.options = options
+        self.caller = caller
+
+    def next_pass(self) -> Pass | None:
+        """Run the pass whose audio ends first; ``None`` while every lane waits for more audio or has finished.
+
+        Raises:
+            Cancelled: the caller does not want it any more.
+        """
+        while (due := self._due()) is not None:
+            lane, audio_end_s = due
+            done = (
+                lane.finish()
+                if audio_end_s is None
+                else lane.run_pass(self.recording, audio_end_s, self.options, self.caller)
+            )
+            if done is not None:
+                return done
+        return None
+
+    @property
+    def finished(self) -> bool:
+        return all(lane.finished for lane in self.lanes)
+
+    def passes(self) -> Iterator[Pass]:
+        """All passes over a recording that has ended, in the order in which they run."""
+        while (done := self.next_pass()) is not None:
+            yield done
+
+    def _due(self) -> tuple[LiveLane, float | None] | None:
+        """The lane to run next and the end of its audio; without an end where all is processed and it can finish."""
+        self.caller.check()
+        ended, received_s = self.recording.ended, self.recording.length_s
+        waiting = [lane for lane in self.lanes if not lane.finished]
+        ends_s = {lane: lane.next_audio_end_s(received_s, ended=ended) for lane in waiting}
+        ready = [(end_s, index) for index, end_s in enumerate(ends_s.values()) if end_s is not None]
+        if ready:
+            end_s, index = min(ready)
+            return waiting[index], end_s
+        return (waiting[0], None) if ended and waiting else None

@@ -220,12 +220,35 @@ class Machine(_Noun):
     processes: Count = 1
 
 
-class Lags(_Noun):
-    """How far a lane's words lay behind live speech, in seconds.
+class LivePass(_Noun):
+    """One pass of a lane over live speech. Times in seconds on the lane's own clock, which starts with the recording.
 
-    ``compute_*``: from the end of a word's audio being there to the word being written, by computing alone;
-    ``policy_*``: the wait that the rule for committing words adds. ``pass_interval_s``: median time between two passes
-    of the model. ``cannot_keep_up_from_s``: where in the clip the lane began to fall behind for good, else ``None``.
+    ``committed``: the text that it settled; ``tentative``: what it wrote after that. ``start_s``, ``end_s``: when it
+    began, and when its text was there. ``audio_end_s``: the audio that it had processed, of which ``buffer_s`` were
+    transcribed. ``compute_lag_s``: audio received when the pass ended, less the audio processed. ``policy_lag_s``:
+    audio processed, less the audio whose words are committed. ``word_lags_s``: for each token settled, how long after
+    it was spoken it was there.
+    """
+
+    lane_id: Name
+    number: Count
+    start_s: Seconds
+    end_s: Seconds
+    audio_end_s: Seconds
+    buffer_s: Seconds
+    committed: Text
+    tentative: Text
+    compute_lag_s: Seconds
+    policy_lag_s: Seconds
+    word_lags_s: tuple[Seconds, ...] = ()
+
+
+class Lags(_Noun):
+    """How far a lane lay behind live speech, over its passes, in seconds; see ``LivePass``.
+
+    ``word_median_s``: median time from a word being spoken to its being committed. ``pass_interval_s``: median time
+    between the ends of two passes. ``first_commit_s``: when the first words were committed; ``None`` where none were.
+    ``cannot_keep_up_from_s``: since when more audio waited than a pass can take; ``None`` for a lane that kept up.
     """
 
     compute_median_s: Seconds
@@ -235,7 +258,8 @@ class Lags(_Noun):
     policy_p95_s: Seconds
     policy_max_s: Seconds
     pass_interval_s: Seconds
-    first_commit_s: Seconds
+    first_commit_s: Seconds | None = None
+    word_median_s: Seconds | None = None
     cannot_keep_up_from_s: Seconds | None = None
 
 
@@ -361,6 +385,18 @@ class Comparison(_Noun):
     def busy(self) -> bool:
         """Whether the machine was busy with something else: encoders that are alike took times too far apart."""
         return any(run.busy for run in self.runs)
+
+
+class Live(_Noun):
+    """A recording transcribed as if live, and once more as a whole; the answer of ``/live``.
+
+    ``live``: a row for each lane, with its lags and the words that it had committed at the end. ``offline``: the same
+    lanes over the whole recording at once; ``None`` until that is done.
+    """
+
+    live: Comparison
+    passes: tuple[LivePass, ...]
+    offline: Comparison | None = None
 
 
 class SpeedLane(_Noun):

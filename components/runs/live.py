@@ -12,13 +12,12 @@ lag: audio processed, less the audio whose words are committed.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.core.audio import is_silent
-from components.core.types import SAMPLING_RATE, AudioClip
+from components.core.speech import find_speech
+from components.core.types import SAMPLING_RATE, AudioClip, Lags, LivePass
 from components.engines.longform import Span, split
 from components.engines.prompt import FRAME_S
 from components.runs.agreement import Agreement, TimedToken
@@ -44,6 +43,9 @@ TRIM_S = 15.0
 LONGEST_BUFFER_S = 28.0
 """Length at which the buffer is cut at the end of any segment: a pass must fit one window."""
 
+HEARD_S = 2.0
+"""Seconds of the newest audio in which speech must be heard for a pass to be worth it."""
+
 SILENCE_S = 15.0
 """Silence after which a lane settles what it has and starts anew."""
 
@@ -51,28 +53,6 @@ SENTENCE_ENDS = (".", "?", "!", "…", "。", "\uff1f", "\uff01")
 
 SLACK = 0.25
 """Share of a pass's expected time by which the measured clock may run behind before the schedule follows it."""
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One pass of one lane; times in seconds on the lane's own clock, which starts with the recording.
-
-    ``committed``: the text that this pass settled; ``tentative``: what it wrote after it. ``start_s``, ``end_s``: when
-    it began and when its text was there. ``audio_end_s``: the audio that it had processed. ``commit_lags_s``: for each
-    token settled, how long after it was spoken it was there.
-    """
-
-    lane_id: str
-    number: int
-    start_s: float
-    end_s: float
-    audio_end_s: float
-    buffer_s: float
-    committed: str
-    tentative: str
-    compute_lag_s: float
-    policy_lag_s: float
-    commit_lags_s: tuple[float, ...]
 
 
 class Recording:
@@ -118,7 +98,7 @@ class LiveLane:
         self.lane = lane
         self.engine = engine
         self.pace = pace
-        self.passes: list[Pass] = []
+        self.passes: list[LivePass] = []
         self.text = ""
         """All that is committed."""
         self.behind_from_s: float | None = None
@@ -156,14 +136,15 @@ class LiveLane:
 
     def run_pass(
         self, recording: Recording, audio_end_s: float, options: DecodingOptions, caller: Caller
-    ) -> Pass | None:
+    ) -> LivePass | None:
         """Transcribe the buffer up to ``audio_end_s``; ``None`` where nothing new was heard, and no model was asked.
 
         Raises:
             Cancelled: the caller does not want it any more.
         """
-        new = recording.samples(self._audio_end_s, audio_end_s)
-        if is_silent(new):
+        new_s = max(self._buffer_start_s, min(self._audio_end_s, audio_end_s - HEARD_S))
+        new = AudioClip(self.lane.lane_id, recording.samples(new_s, audio_end_s))
+        if not find_speech(new).counts_as_speed:
             return self._skip_silence(audio_end_s)
         self._last_sound_s = audio_end_s
         begin_s, start_s = max(self._ready_s(), audio_end_s), max(self._free_s, audio_end_s)
@@ -181,19 +162,42 @@ class LiveLane:
             settled += self._trim(segments, full=buffer_s >= LONGEST_BUFFER_S)
         return self._note_pass(start_s, buffer_s, settled)
 
-    def finish(self) -> Pass | None:
+    def finish(self) -> LivePass | None:
         """Commit what is still tentative: the recording has ended and all of it is processed."""
         self.finished = True
         return self._note_pass(self._free_s, 0.0, settled) if (settled := self._agreement.settle()) else None
 
-    def _skip_silence(self, audio_end_s: float) -> Pass | None:
+    def lags(self) -> Lags | None:
+        """Medians, 95th percentiles and maxima over the passes; ``None`` before the first."""
+        if not self.passes:
+            return None
+        ends_s = [each.end_s for each in self.passes]
+        first = next((each.end_s for each in self.passes if each.committed), None)
+        words_s = [lag_s for each in self.passes for lag_s in each.word_lags_s]
+        figures = {}
+        for kind in ("compute", "policy"):
+            lags_s = [getattr(each, f"{kind}_lag_s") for each in self.passes]
+            figures |= {
+                f"{kind}_median_s": float(np.median(lags_s)),
+                f"{kind}_p95_s": float(np.percentile(lags_s, 95)),
+                f"{kind}_max_s": max(lags_s),
+            }
+        return Lags(
+            **figures,
+            pass_interval_s=float(np.median(np.diff([0.0, *ends_s]))),
+            first_commit_s=first,
+            word_median_s=float(np.median(words_s)) if words_s else None,
+            cannot_keep_up_from_s=self.behind_from_s,
+        )
+
+    def _skip_silence(self, audio_end_s: float) -> LivePass | None:
         """Move on over silence; after ``SILENCE_S`` of it, commit what is there and start anew."""
         self._audio_end_s = audio_end_s
         if audio_end_s - self._last_sound_s < SILENCE_S or self._buffer_start_s == audio_end_s:
             return None
         settled = self._agreement.settle()
         self._start_buffer(audio_end_s)
-        return self._note_pass(max(self._free_s, audio_end_s), 0.0, settled) if settled else None
+        return self._note_pass(audio_end_s, 0.0, settled) if settled else None
 
     def _trim(self, segments: Sequence[Sequence[TimedToken]], *, full: bool) -> list[TimedToken]:
         """Cut the buffer where a sentence ends whose words are all committed; returns what had to be committed for it.
@@ -221,24 +225,25 @@ class LiveLane:
         self._buffer_start_s = start_s
         self._agreement.trim(start_s)
 
-    def _note_pass(self, start_s: float, buffer_s: float, settled: Sequence[TimedToken]) -> Pass:
+    def _note_pass(self, start_s: float, buffer_s: float, settled: Sequence[TimedToken]) -> LivePass:
         """Record what a pass settled, and how late it is."""
+        end_s = max(self._free_s, self._audio_end_s)
         self._settled += [each.token for each in settled]
         before, self.text = self.text, self.engine.text(self._settled)
         committed_end_s = min(settled[-1].end_s, self._audio_end_s) if settled else self._committed_end_s
         self._committed_end_s = max(self._committed_end_s, committed_end_s)
-        done = Pass(
+        done = LivePass(
             lane_id=self.lane.lane_id,
             number=len(self.passes) + 1,
             start_s=start_s,
-            end_s=self._free_s,
+            end_s=end_s,
             audio_end_s=self._audio_end_s,
             buffer_s=buffer_s,
             committed=self.text[len(before) :],
             tentative=self.engine.text([each.token for each in self._agreement.tentative]),
-            compute_lag_s=self._free_s - self._audio_end_s,
+            compute_lag_s=end_s - self._audio_end_s,
             policy_lag_s=self._audio_end_s - self._committed_end_s,
-            commit_lags_s=tuple(max(0.0, self._free_s - each.end_s) for each in settled),
+            word_lags_s=tuple(max(0.0, end_s - each.end_s) for each in settled),
         )
         self.passes.append(done)
         return done
@@ -268,7 +273,7 @@ class LiveRun:
         self.options = options
         self.caller = caller
 
-    def next_pass(self) -> Pass | None:
+    def next_pass(self) -> LivePass | None:
         """Run the pass whose audio ends first; ``None`` while every lane waits for more audio or has finished.
 
         Raises:
@@ -289,7 +294,7 @@ class LiveRun:
     def finished(self) -> bool:
         return all(lane.finished for lane in self.lanes)
 
-    def passes(self) -> Iterator[Pass]:
+    def passes(self) -> Iterator[LivePass]:
         """All passes over a recording that has ended, in the order in which they run."""
         while (done := self.next_pass()) is not None:
             yield done

@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 RATIO = 1.25
 """Between one step of a pace and the next."""
 
+MARGIN = 1.1
+"""Room that a pace leaves for passes that take longer than usual; without it a schedule would fall behind them."""
+
 OFF = 1.6
 """Factor between a kept pace and a new measurement from which the kept one is replaced."""
 
@@ -71,7 +74,8 @@ def measured_pace(engine: Engine, speech: AudioClip, options: DecodingOptions, c
         for length_s in (SHORT_S, LONG_S)
     )
     per_second_s = max(0.0, (long_s - short_s) / (LONG_S - SHORT_S))
-    return Pace(_rounded_up(max(0.0, short_s - per_second_s * SHORT_S)), _rounded_up(per_second_s))
+    fixed_s = max(0.0, short_s - per_second_s * SHORT_S)
+    return Pace(_rounded_up(MARGIN * fixed_s), _rounded_up(MARGIN * per_second_s))
 
 
 def kept_pace(file: Path, key: str, measure_pace: Callable[[], Pace]) -> Pace:

@@ -1,0 +1,240 @@
+"""Live runs over real speech: an engine that reads known words tells whether buffer, agreement and clock are right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from components.core.audio import load_audio
+from components.core.caller import NOBODY, Caller
+from components.core.catalog import EXAMPLES
+from components.core.errors import Cancelled
+from components.core.files import read_manifest
+from components.core.types import SAMPLING_RATE, LaneSpec, Transcript
+from components.engines.base import DecodingOptions, EngineOutput, Window
+from components.engines.prompt import SpecialTokens
+from components.runs.agreement import Agreement, TimedToken, repeated
+from components.runs.live import LONGEST_BUFFER_S, LiveLane, LiveRun, Recording
+from components.runs.pace import Pace, kept_pace
+
+OPTIONS = DecodingOptions("en")
+WORD_S, SENTENCE = 0.5, 8
+END, FIRST_TIME = 5000, 5002
+
+
+class Reader:
+    """Writes one word for each half second of the recording, a full stop after eight; the last word is guessed wrong.
+
+    It knows where its clip lies, since clips are views of the recording.
+    """
+
+    special = SpecialTokens(start=4999, end=END, no_timestamps=5001)
+    runtime, runtime_note, warm, info = "eager", "", True, None
+
+    def __init__(self, recording: Recording, compute_s: float = 0.0) -> None:
+        self.recording, self.compute_s = recording, compute_s
+        self.lengths_s: list[float] = []
+
+    def transcribe(self, clip, _options, stopwatch, caller=NOBODY):
+        caller.check()
+        self.lengths_s.append(clip.audio_length_s)
+        with stopwatch.part("generation"):
+            first = self.recording.samples().__array_interface__["data"][0]
+            start_s = (clip.samples.__array_interface__["data"][0] - first) / 4 / SAMPLING_RATE
+            tokens = self.tokens(start_s, start_s + clip.audio_length_s)
+        stopwatch.seconds["end_to_end"] = stopwatch.seconds.get("end_to_end", 0.0)
+        window = Window(0.0, clip.audio_length_s, tuple(tokens))
+        return EngineOutput(Transcript(""), len(tokens), windows=(window,))
+
+    def tokens(self, start_s: float, end_s: float) -> list[int]:
+        """Sentences as segments: a time, the words' numbers, a time."""
+        words = list(range(round(start_s / WORD_S), int(end_s / WORD_S + 1e-6)))
+        found: list[int] = []
+        for sentence in sorted({word // SENTENCE for word in words}):
+            own = [word for word in words if word // SENTENCE == sentence]
+            times = [round((each * WORD_S - start_s) / 0.02) for each in (own[0], own[-1] + 1)]
+            guessed = [own[-1] + 2000] if own[-1] == words[-1] else [own[-1]]
+            found += [FIRST_TIME + times[0], *own[:-1], *guessed, FIRST_TIME + times[1]]
+        return [*found, END]
+
+    def text(self, tokens) -> str:
+        return "".join(f" {token}{'.' * (token % SENTENCE == SENTENCE - 1)}" for token in tokens).strip()
+
+    def synchronize(self) -> None: ...
+
+    def reset_peak_memory(self) -> None: ...
+
+    def peak_memory_bytes(self) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    """A minute of somebody speaking."""
+    rows = {row.clip_id: row for row in read_manifest(EXAMPLES)}
+    samples = load_audio(rows["library"].audio).samples
+    return np.tile(samples, 60 * SAMPLING_RATE // len(samples) + 1)[: 60 * SAMPLING_RATE]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Measured times are what each reader says it takes, so that every figure is known."""
+
+    def measured(engine, clip, options, caller):
+        from components.core.types import Timing
+        from components.runs.measure import Measurement, RequestStopwatch
+
+        output = engine.transcribe(clip, options, RequestStopwatch(lambda: None), caller)
+        zero = dict.fromkeys(("feature_time_s", "encoder_time_s", "decoder_time_s", "generation_time_s"), 0.0)
+        return Measurement(output, Timing(**zero, end_to_end_time_s=engine.compute_s), None)
+
+    monkeypatch.setattr("components.runs.live.measure", measured)
+
+
+def lane(name: str, recording: Recording, compute_s: float) -> LiveLane:
+    return LiveLane(LaneSpec(name, name, "whisper", name), Reader(recording, compute_s), Pace(compute_s, 0.0))
+
+
+def words(text: str) -> list[int]:
+    return [int(word.rstrip(".")) for word in text.split()]
+
+
+def test_every_word_is_committed_once_and_in_order(speech, clock):
+    recording = Recording(speech)
+    run = LiveRun([lane("whisper", recording, 1.2), lane("distil", recording, 0.3)], recording, OPTIONS, NOBODY)
+    passes = list(run.passes())
+    assert run.finished
+    for each in run.lanes:
+        *heard, last = words(each.text)
+        assert heard == list(range(119))
+        assert last in {119, 2119}  # the last word is never confirmed by a second pass
+        joined = " ".join(one.committed.strip() for one in passes if one.lane_id == each.lane.lane_id)
+        assert words(joined) == words(each.text)
+        assert max(each.engine.lengths_s) <= LONGEST_BUFFER_S
+
+
+def test_the_buffer_is_cut_at_sentences(speech, clock):
+    recording = Recording(speech)
+    one = lane("whisper", recording, 0.5)
+    list(LiveRun([one], recording, OPTIONS, NOBODY).passes())
+    assert max(one.engine.lengths_s) < 22
+    starts_s = {round(each.audio_end_s - each.buffer_s, 2) for each in one.passes if each.buffer_s}
+    assert starts_s <= {WORD_S * SENTENCE * number for number in range(15)}
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 2.0])
+def test_a_known_delay_is_the_lag(speech, clock, delay_s):
+    recording = Recording(speech)
+    one = lane("whisper", recording, 0.5 + delay_s)
+    list(LiveRun([one], recording, OPTIONS, NOBODY).passes())
+    assert one.lags().compute_median_s == pytest.approx(0.5 + delay_s, abs=0.01)
+    assert one.lags().pass_interval_s == pytest.approx(0.5 + delay_s, abs=0.5)
+    assert one.lags().cannot_keep_up_from_s is None
+
+
+def test_lags_do_not_depend_on_who_else_runs(speech, clock):
+    recording = Recording(speech)
+    alone = lane("whisper", recording, 0.9)
+    list(LiveRun([alone], recording, OPTIONS, NOBODY).passes())
+    beside = [lane("whisper", recording, 0.9), *(lane(str(each), recording, 2.0) for each in range(4))]
+    list(LiveRun(beside, recording, OPTIONS, NOBODY).passes())
+    assert beside[0].passes == alone.passes
+
+
+def test_words_do_not_depend_on_small_changes_of_speed(speech, clock):
+    texts = []
+    for compute_s in (0.75, 0.85, 0.95):
+        recording = Recording(speech)
+        one = lane("whisper", recording, 1.0)
+        one.engine.compute_s = compute_s
+        list(LiveRun([one], recording, OPTIONS, NOBODY).passes())
+        texts.append([(each.audio_end_s, each.committed) for each in one.passes])
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_a_lane_that_cannot_keep_up_says_since_when(speech, clock):
+    recording = Recording(np.tile(speech, 3))
+    slow, quick = lane("whisper", recording, 40.0), lane("distil", recording, 0.5)
+    list(LiveRun([slow, quick], recording, OPTIONS, NOBODY).passes())
+    assert 28 <= slow.lags().cannot_keep_up_from_s < 90
+    assert quick.lags().cannot_keep_up_from_s is None
+    assert slow.passes[-1].compute_lag_s > slow.passes[1].compute_lag_s + 20
+    assert max(slow.engine.lengths_s) <= LONGEST_BUFFER_S
+
+
+def test_silence_is_not_transcribed_and_ends_what_was_said(speech, clock):
+    silence = np.zeros(40 * SAMPLING_RATE, dtype=np.float32)
+    recording = Recording(np.concatenate([speech[: 10 * SAMPLING_RATE], silence]))
+    one = lane("whisper", recording, 0.5)
+    list(LiveRun([one], recording, OPTIONS, NOBODY).passes())
+    assert max(each.audio_end_s for each in one.passes if each.buffer_s) < 14
+    assert words(one.text)[:19] == list(range(19))
+
+
+def test_only_silence_asks_no_model(clock):
+    recording = Recording(np.zeros(20 * SAMPLING_RATE, dtype=np.float32))
+    one = lane("whisper", recording, 0.5)
+    assert list(LiveRun([one], recording, OPTIONS, NOBODY).passes()) == []
+    assert (one.lags(), one.text, one.engine.lengths_s) == (None, "", [])
+
+
+def test_audio_that_comes_in_pieces_gives_the_same(speech, clock):
+    whole = Recording(speech)
+    one = lane("whisper", whole, 0.7)
+    expected = list(LiveRun([one], whole, OPTIONS, NOBODY).passes())
+    growing = Recording()
+    growing.append(np.zeros(len(speech), dtype=np.float32))  # so that the buffer never moves
+    growing._length = 0
+    run = LiveRun([lane("whisper", growing, 0.7)], growing, OPTIONS, NOBODY)
+    found = []
+    for start in range(0, len(speech), 3777):
+        growing.append(speech[start : start + 3777])
+        while (done := run.next_pass()) is not None:
+            found.append(done)
+    growing.ended = True
+    found += list(run.passes())
+    assert [replaced(each) for each in found] == [replaced(each) for each in expected]
+
+
+def replaced(done):
+    return done.audio_end_s, done.committed, done.tentative
+
+
+def test_a_caller_who_leaves_ends_it(speech, clock):
+    recording, asked = Recording(speech), iter([False] * 20)
+    run = LiveRun([lane("whisper", recording, 0.5)], recording, OPTIONS, Caller(cancelled=lambda: next(asked, True)))
+    with pytest.raises(Cancelled):
+        list(run.passes())
+
+
+def tokens(*numbers: int) -> list[TimedToken]:
+    return [TimedToken(number, float(number)) for number in numbers]
+
+
+def test_two_passes_that_agree_settle_a_word():
+    agreement = Agreement()
+    assert agreement.update(tokens(1, 2, 9)) == []
+    assert agreement.update(tokens(1, 2, 3)) == tokens(1, 2)
+    assert agreement.tentative == tokens(3)
+    assert agreement.update(tokens(1, 2, 3, 4)) == tokens(3)
+    assert agreement.settle() == tokens(4)
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "length"), [((1, 2, 3, 4), 3), ((1, 7, 3, 4), 3), ((2, 3, 4), 2), ((0, 1, 2, 3, 4), 4), ((), 0)]
+)
+def test_settled_words_that_come_again_differently_are_found(hypothesis, length):
+    assert repeated(tokens(1, 2, 3), tokens(*hypothesis)) == length
+
+
+def test_a_pace_is_kept_while_it_is_near(tmp_path):
+    file = tmp_path / "paces.json"
+    first = Pace(0.5, 0.04)
+    assert kept_pace(file, "a", lambda: first) == first
+    assert kept_pace(file, "a", lambda: replace(first, fixed_s=0.6)) == first
+    slower = replace(first, fixed_s=2.0)
+    assert kept_pace(file, "a", lambda: slower) == slower
+    assert kept_pace(file, "b", lambda: first) == first
+    file.write_text("torn")
+    assert kept_pace(file, "a", lambda: first) == first

@@ -291,7 +291,7 @@ class _Session:
         signs = scoring.warning_signs(output.transcript.text, output.generated_tokens, baseline_tokens, output.ended)
         return LaneRun(
             **self._about(entry.lane),
-            **self._scores(output.transcript),
+            **scores(self.reference, output.transcript, self.normalizer),
             text=output.transcript.text,
             segments=within_speech(output.transcript.segments, find_speech(self.clip).spans),
             language=output.transcript.language,
@@ -313,7 +313,7 @@ class _Session:
         stamp = self.pool.stamp(lane)
         return LaneRun(
             **self._about(lane),
-            **self._scores(Transcript("", (), self.options.language)),
+            **scores(self.reference, Transcript("", (), self.options.language), self.normalizer),
             text="",
             language=self.options.language,
             generated_tokens=0,
@@ -331,20 +331,6 @@ class _Session:
             "audio_length_s": self.clip.audio_length_s,
         }
 
-    def _scores(self, transcript: Transcript) -> dict[str, Any]:
-        """The fields of a row that need a reference; none without one."""
-        if self.reference is None:
-            return {}
-        score = scoring.word_errors(self.reference, transcript.text, transcript.language, self.normalizer)
-        return {
-            "reference": self.reference,
-            "normalized_reference": score.normalized_reference,
-            "normalized_text": score.normalized_text,
-            "word_errors": score.errors,
-            "normalizer": score.errors.normalizer,
-            "dropped": score.dropped,
-        }
-
     def _comparison(self, runs: Sequence[LaneRun]) -> Comparison:
         notes = tuple(self.notes)
         return Comparison(
@@ -360,6 +346,21 @@ class _Session:
             ),
             machine=devices.machine(),
         )
+
+
+def scores(reference: str | None, transcript: Transcript, normalizer: str) -> dict[str, Any]:
+    """The fields of a row that need a reference; none without one. ``normalizer``: see ``core.normalizers``."""
+    if reference is None:
+        return {}
+    score = scoring.word_errors(reference, transcript.text, transcript.language, normalizer)
+    return {
+        "reference": reference,
+        "normalized_reference": score.normalized_reference,
+        "normalized_text": score.normalized_text,
+        "word_errors": score.errors,
+        "normalizer": score.errors.normalizer,
+        "dropped": score.dropped,
+    }
 
 
 def _explanation(lane: LaneSpec, error: Exception) -> str:

@@ -26,6 +26,8 @@ from components.engines.checkpoints import load_libraries
 from components.engines.counting import model_info
 from components.engines.pool import Pool
 from components.runs.compare import LEAST_ROUNDS, Step, compare, compare_steps
+from components.runs.live import Recording
+from components.runs.live_steps import LiveSteps, paces_of_this_machine
 from components.runs.offer import Offer
 from components.runs.queue import MAX_FETCHING, MAX_WAITING, Waiting, WorkQueue
 from components.runs.ready import Ready
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from components.core.audio import Source as AudioSource
     from components.core.settings import Settings
-    from components.core.types import AudioClip, Comparison, LaneSpec, ModelInfo, Report
+    from components.core.types import AudioClip, Comparison, LaneSpec, Live, LivePass, ModelInfo, Report
     from components.runs.benchmark import Step as BenchmarkStep
     from components.runs.compare import State
     from components.runs.shard import Process
@@ -60,6 +62,8 @@ class Lab:
         self.queue = WorkQueue()
         self.benchmarks = WorkQueue("another benchmark")
         """Visitors' benchmarks: several at once would load and evict each other's pairs, clip by clip."""
+        self.paces = paces_of_this_machine()
+        self._live_on_gpu = devices.gpu(_live_duration_s)(self._live_whole)
         self._compare_on_gpu = devices.gpu(_gpu_duration_s)(self._compare)
 
     @property
@@ -112,6 +116,30 @@ class Lab:
             yield from self._steps(source, caller.until(left), watched=True, fetched=fetched, **checked)
         finally:
             left.set()
+
+    def live(self, source: AudioSource | None, *, caller: Caller = NOBODY, **choices: Any) -> Iterator[LivePass | Live]:
+        """Run a clip through the lanes as if somebody were speaking it; yields each pass, and at last the result.
+
+        Another measurement may come between two passes. ``choices`` and errors: those of ``compare_steps``.
+        """
+        checked = self._checked(**choices)
+        clip = load_audio(source, clip_id=checked["clip_id"], max_audio_s=self.settings.max_audio_s, caller=caller)
+        if not self.ready.before_launch:
+            yield from self._live(
+                clip.clip_id, Recording(clip.samples), caller, self._on_device(caller), **checked
+            ).steps()
+            return
+        yield from self._live_on_gpu(clip=clip, **checked)
+
+    def listen(self, *, caller: Caller = NOBODY, **choices: Any) -> LiveSteps:
+        """Lanes that listen to a microphone: ``feed`` them audio, and read their ``steps`` in another thread.
+
+        Raises:
+            LaneError: on ZeroGPU, which lends its GPU to single calls; or as ``compare_steps``.
+        """
+        if self.ready.before_launch:
+            raise LaneError("On ZeroGPU live is for recordings only: it lends the GPU for one call at a time.")
+        return self._live("recording", Recording(), caller, self._on_device(caller), **self._checked(**choices))
 
     def models(self, pair: str | None = None) -> Models:
         """Parameters and layers of each default lane, from the configuration alone.
@@ -315,6 +343,32 @@ class Lab:
         """What runs on ZeroGPU, in a process of its own, which no caller can reach."""
         return compare(clip, lanes, self.pool, **how)
 
+    def _on_device(self, caller: Caller) -> Callable[[Callable[[], Any]], Any]:
+        return lambda function: self.queue.run(function, caller, limit=MAX_WAITING)
+
+    def _live(
+        self,
+        clip_id: str,
+        recording: Recording,
+        caller: Caller,
+        on_device: Callable[[Callable[[], Any]], Any],
+        *,
+        lanes: Sequence[LaneSpec],
+        **how: Any,
+    ) -> LiveSteps:
+        ready, refused = self.ready.fetch(lanes, caller, limit=MAX_FETCHING)
+        wanted = {name: how[name] for name in ("options", "pair_id", "reference", "normalizer")}
+        steps = LiveSteps(
+            ready, self.pool, self.paces, caller, clip_id=clip_id, recording=recording, on_device=on_device, **wanted
+        )
+        steps.failures += failures_of(clip_id, refused)
+        return steps
+
+    def _live_whole(self, *, clip: AudioClip, **checked: Any) -> list[LivePass | Live]:
+        """What runs on ZeroGPU, in a process of its own, which no caller can reach."""
+        recording = Recording(clip.samples)
+        return list(self._live(clip.clip_id, recording, NOBODY, lambda function: function(), **checked).steps())
+
     def _shared_settings(self, lanes: Sequence[LaneSpec], repeats: int, language: str | None) -> dict[str, Any]:
         """What rows of one file must agree on: among it, the state of checkpoints that are folders."""
         from components.engines.checkpoints import folder_state
@@ -378,11 +432,20 @@ def _with_failures(step: Step, refused: dict[LaneSpec, str]) -> Step:
     comparison = step.comparison
     if comparison is None or not refused:
         return step
-    failures = tuple(
-        LaneFailure(clip_id=comparison.clip_id, lane_id=lane.lane_id, message=message)
-        for lane, message in refused.items()
-    )
+    failures = failures_of(comparison.clip_id, refused)
     return replace(step, comparison=comparison.model_copy(update={"failures": (*comparison.failures, *failures)}))
+
+
+def failures_of(clip_id: str, refused: dict[LaneSpec, str]) -> tuple[LaneFailure, ...]:
+    """A failure for each lane that never reached the device."""
+    return tuple(
+        LaneFailure(clip_id=clip_id, lane_id=lane.lane_id, message=message) for lane, message in refused.items()
+    )
+
+
+def _live_duration_s(*, clip: AudioClip, lanes: Sequence[LaneSpec], **_: Any) -> int:
+    """Seconds of GPU to ask for on ZeroGPU: a pass takes half a second at most, and there are two a second of audio."""
+    return round(40 + len(lanes) * clip.audio_length_s)
 
 
 def _gpu_duration_s(*, clip: AudioClip, lanes: Sequence[LaneSpec], repeats: int | None, **_: Any) -> int:

@@ -11,11 +11,12 @@ import logging
 import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from filelock import FileLock
 
 from components.core.types import SAMPLING_RATE, AudioClip
-from components.runs.measure import measure
+from components.runs.measure import measure, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,15 +58,58 @@ class Pace:
         return 1 / OFF <= ratio <= OFF
 
 
-def measured_pace(engine: Engine, speech: AudioClip, options: DecodingOptions, caller: Caller) -> Pace:
-    """Time a warm engine on a short and a long piece of speech, the faster of ``REPEATS`` runs each.
+class Paces:
+    """The paces of the engines of one process, each measured once, and kept for the next process.
 
     Args:
-        engine: Loaded and warm.
+        file: Where they are kept, as JSON. Where it cannot be read or written, two processes may see a recording cut
+            a little differently.
+        speech: At least ``LONG_S`` seconds of somebody speaking, to measure on.
+    """
+
+    def __init__(self, file: Path, speech: Callable[[], AudioClip]) -> None:
+        self._file = file
+        self._speech = speech
+        self._known: WeakKeyDictionary[Engine, Pace] = WeakKeyDictionary()
+
+    def of(self, engine: Engine, key: str, options: DecodingOptions, caller: Caller) -> Pace:
+        """The pace of a loaded engine. ``key``: names the model, what runs it, and the machine.
+
+        Raises:
+            Cancelled: the caller left.
+        """
+        if engine not in self._known:
+            now = measured_pace(engine, self._speech(), options, caller)
+            self._known[engine] = self._kept(key, now)
+        return self._known[engine]
+
+    def _kept(self, key: str, now: Pace) -> Pace:
+        """The pace kept under a key, as long as it is near to what was measured now; else that, which is kept."""
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self._file}.lock", timeout=5):
+                paces = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
+                if key in paces and (kept := Pace(**paces[key])).is_near(now):
+                    return kept
+                self._file.write_text(json.dumps({**paces, key: asdict(now)}), encoding="utf-8")
+        except (OSError, ValueError, TypeError):
+            logger.warning("the paces in %s cannot be kept", self._file.name, exc_info=True)
+        return now
+
+
+def measured_pace(engine: Engine, speech: AudioClip, options: DecodingOptions, caller: Caller) -> Pace:
+    """Time an engine on a short and a long piece of speech, the faster of ``REPEATS`` runs each, after one to warm up.
+
+    Args:
+        engine: Loaded.
         speech: At least ``LONG_S`` seconds of somebody speaking.
         options: As the passes will have them.
         caller: Who waits.
+
+    Raises:
+        Cancelled: the caller left.
     """
+    warm_up(engine, speech, options, caller=caller)
     short_s, long_s = (
         min(
             measure(engine, _beginning(speech, length_s), options, caller).timing.end_to_end_time_s
@@ -76,24 +120,6 @@ def measured_pace(engine: Engine, speech: AudioClip, options: DecodingOptions, c
     per_second_s = max(0.0, (long_s - short_s) / (LONG_S - SHORT_S))
     fixed_s = max(0.0, short_s - per_second_s * SHORT_S)
     return Pace(_rounded_up(MARGIN * fixed_s), _rounded_up(MARGIN * per_second_s))
-
-
-def kept_pace(file: Path, key: str, measure_pace: Callable[[], Pace]) -> Pace:
-    """The pace kept under a key, as long as it is near to what is measured now; else the new one, which is kept.
-
-    A file that cannot be read or written costs nothing but the sameness of two runs.
-    """
-    now = measure_pace()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock", timeout=5):
-            paces = json.loads(file.read_text()) if file.exists() else {}
-            if key in paces and (kept := Pace(**paces[key])).is_near(now):
-                return kept
-            file.write_text(json.dumps({**paces, key: asdict(now)}))
-    except (OSError, ValueError, TypeError, TimeoutError):
-        logger.warning("the paces in %s cannot be kept", file.name, exc_info=True)
-    return now
 
 
 def _beginning(speech: AudioClip, length_s: float) -> AudioClip:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -17,7 +15,7 @@ from components.engines.base import DecodingOptions, EngineOutput, Window
 from components.engines.prompt import SpecialTokens
 from components.runs.agreement import Agreement, TimedToken, repeated
 from components.runs.live import LONGEST_BUFFER_S, LiveLane, LiveRun, Recording
-from components.runs.pace import Pace, kept_pace
+from components.runs.pace import Pace, Paces
 
 OPTIONS = DecodingOptions("en")
 WORD_S, SENTENCE = 0.5, 8
@@ -228,13 +226,15 @@ def test_settled_words_that_come_again_differently_are_found(hypothesis, length)
     assert repeated(tokens(1, 2, 3), tokens(*hypothesis)) == length
 
 
-def test_a_pace_is_kept_while_it_is_near(tmp_path):
+def test_a_pace_is_kept_while_it_is_near(tmp_path, monkeypatch):
+    measured = iter([Pace(0.5, 0.04), Pace(0.6, 0.04), Pace(2.0, 0.04), Pace(0.5, 0.04), Pace(0.5, 0.04)])
+    monkeypatch.setattr("components.runs.pace.measured_pace", lambda *_: next(measured))
     file = tmp_path / "paces.json"
-    first = Pace(0.5, 0.04)
-    assert kept_pace(file, "a", lambda: first) == first
-    assert kept_pace(file, "a", lambda: replace(first, fixed_s=0.6)) == first
-    slower = replace(first, fixed_s=2.0)
-    assert kept_pace(file, "a", lambda: slower) == slower
-    assert kept_pace(file, "b", lambda: first) == first
+
+    def pace(key: str) -> Pace:
+        return Paces(file, lambda: None).of(Reader(Recording()), key, OPTIONS, NOBODY)  # as a new process
+
+    assert [pace("a"), pace("a"), pace("a")] == [Pace(0.5, 0.04), Pace(0.5, 0.04), Pace(2.0, 0.04)]
+    assert pace("b") == Pace(0.5, 0.04)
     file.write_text("torn")
-    assert kept_pace(file, "a", lambda: first) == first
+    assert pace("a") == Pace(0.5, 0.04)

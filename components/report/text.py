@@ -10,12 +10,13 @@ from components.core.catalog import lane_label
 from components.core.types import BASELINE_LANE
 from components.core.wording import counted
 from components.report import columns
+from components.report import live as live_report
 from components.report.headline import clip_warnings, headline, lane_warnings, published, report_headline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from components.core.types import Comparison, Models, Report, SpeedRun
+    from components.core.types import Comparison, Live, Models, Report, SpeedRun
     from components.report.columns import Table
 
 PLAIN = str.maketrans({"×": "x", columns.NONE: "-"})
@@ -57,6 +58,20 @@ def comparison(comparison: Comparison) -> str:
             *(f"  warning: {warning}" for warning in lane_warnings(run)),
         ]
     lines += [f"\n{failure.lane_id} failed: {failure.message}" for failure in comparison.failures]
+    return "\n".join(lines)
+
+
+def live(result: Live) -> str:
+    """A live run for the terminal: a verdict a lane, the lags, then the words that were committed."""
+    lines = [
+        f"{result.live.clip_id}, {columns.length(result.live.audio_length_s)}, live: {columns.models_line(result.live)}",
+        f"Measured on {columns.machine_line(result.live.machine)}",
+        *(sentence.translate(PLAIN) for sentence in live_report.verdict(result)),
+        "",
+        terminal_table(live_report.lags_table(result).turned()),
+    ]
+    lines += [f"\n{run.lane_id}: {run.text}" for run in result.live.runs]
+    lines += [f"\n{failure.lane_id} failed: {failure.message}" for failure in result.live.failures]
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``python -m components.runs compare|benchmark|report|rescore|models|speed``.
+"""The command line: ``python -m components.runs compare|live|benchmark|report|rescore|models|speed``.
 
 Progress goes to standard error, a table to standard output, and with ``--json`` the result as its last line.
 """
@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     _add_compare(commands.add_parser("compare", parents=[measured], help="one clip through the lanes"))
+    _add_live(commands.add_parser("live", parents=[measured], help="one clip as if somebody were speaking it"))
     _add_benchmark(commands.add_parser("benchmark", parents=[measured], help="a whole data set through the lanes"))
     _add_rescore(
         commands.add_parser("rescore", parents=[answered, scored], help="a file of rows scored again; needs no weights")
@@ -117,6 +118,12 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "--timestamps", action=argparse.BooleanOptionalAction, default=True, help="decode with timestamps (default)"
     )
     parser.set_defaults(run=_compare)
+
+
+def _add_live(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clip", metavar="CLIP", help="an audio file, or a video with sound")
+    parser.add_argument("--reference", default="", metavar="TEXT", help="what was said, for the word error rate")
+    parser.set_defaults(run=_live)
 
 
 def _add_benchmark(parser: argparse.ArgumentParser) -> None:
@@ -181,6 +188,26 @@ def _compare(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(comparison.model_dump(mode="json"))
     return 0 if comparison.runs else FAILED
+
+
+def _live(options: argparse.Namespace) -> int:
+    from components.report import text
+
+    lab = _lab()
+    with _progress_bar() as caller:
+        *_, last = lab.live(
+            options.clip,
+            reference=options.reference,
+            pair=options.pair,
+            lanes=options.lanes,
+            language=options.language,
+            normalizer=options.normalizer,
+            caller=caller,
+        )
+    print(text.live(last))
+    if options.json:
+        _print_json(last.model_dump(mode="json"))
+    return 0 if last.live.runs else FAILED
 
 
 def _benchmark(options: argparse.Namespace) -> int:

@@ -124,12 +124,11 @@ class Lab:
         """
         checked = self._checked(**choices)
         clip = load_audio(source, clip_id=checked["clip_id"], max_audio_s=self.settings.max_audio_s, caller=caller)
-        if not self.ready.before_launch:
-            yield from self._live(
-                clip.clip_id, Recording(clip.samples), caller, self._on_device(caller), **checked
-            ).steps()
+        checked["clip_id"] = clip.clip_id
+        if self.ready.before_launch:
+            yield from self._live_on_gpu(clip=clip, **checked)
             return
-        yield from self._live_on_gpu(clip=clip, **checked)
+        yield from self._live(Recording(clip.samples), caller, self._holding_device(caller), **checked).steps()
 
     def listen(self, *, caller: Caller = NOBODY, **choices: Any) -> LiveSteps:
         """Lanes that listen to a microphone: ``feed`` them audio, and read their ``steps`` in another thread.
@@ -139,7 +138,8 @@ class Lab:
         """
         if self.ready.before_launch:
             raise LaneError("On ZeroGPU live is for recordings only: it lends the GPU for one call at a time.")
-        return self._live("recording", Recording(), caller, self._on_device(caller), **self._checked(**choices))
+        checked = self._checked(**{"clip_id": "recording", **choices})
+        return self._live(Recording(), caller, self._holding_device(caller), **checked)
 
     def models(self, pair: str | None = None) -> Models:
         """Parameters and layers of each default lane, from the configuration alone.
@@ -343,12 +343,11 @@ class Lab:
         """What runs on ZeroGPU, in a process of its own, which no caller can reach."""
         return compare(clip, lanes, self.pool, **how)
 
-    def _on_device(self, caller: Caller) -> Callable[[Callable[[], Any]], Any]:
+    def _holding_device(self, caller: Caller) -> Callable[[Callable[[], Any]], Any]:
         return lambda function: self.queue.run(function, caller, limit=MAX_WAITING)
 
     def _live(
         self,
-        clip_id: str,
         recording: Recording,
         caller: Caller,
         on_device: Callable[[Callable[[], Any]], Any],
@@ -357,17 +356,14 @@ class Lab:
         **how: Any,
     ) -> LiveSteps:
         ready, refused = self.ready.fetch(lanes, caller, limit=MAX_FETCHING)
-        wanted = {name: how[name] for name in ("options", "pair_id", "reference", "normalizer")}
-        steps = LiveSteps(
-            ready, self.pool, self.paces, caller, clip_id=clip_id, recording=recording, on_device=on_device, **wanted
-        )
-        steps.failures += failures_of(clip_id, refused)
+        wanted = {name: how[name] for name in ("options", "pair_id", "reference", "normalizer", "clip_id")}
+        steps = LiveSteps(ready, self.pool, self.paces, caller, recording=recording, on_device=on_device, **wanted)
+        steps.failures += failures_of(how["clip_id"], refused)
         return steps
 
     def _live_whole(self, *, clip: AudioClip, **checked: Any) -> list[LivePass | Live]:
         """What runs on ZeroGPU, in a process of its own, which no caller can reach."""
-        recording = Recording(clip.samples)
-        return list(self._live(clip.clip_id, recording, NOBODY, lambda function: function(), **checked).steps())
+        return list(self._live(Recording(clip.samples), NOBODY, lambda function: function(), **checked).steps())
 
     def _shared_settings(self, lanes: Sequence[LaneSpec], repeats: int, language: str | None) -> dict[str, Any]:
         """What rows of one file must agree on: among it, the state of checkpoints that are folders."""

@@ -1,0 +1,110 @@
+"""A live run as people look at it: two columns of words, a verdict, the lags, and what live lost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from components.core import scoring
+from components.core.catalog import lane_label
+from components.core.wording import counted
+from components.report.columns import Column, percent, seconds, table
+from components.report.html import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from components.core.types import LaneRun, Live, LivePass
+    from components.report.columns import Table
+    from components.report.figures import Lag
+
+
+def words_so_far(passes: Iterable[LivePass], lanes: Sequence[str], note: str = "") -> str:
+    """A column a lane, as HTML: committed words dark, tentative ones pale. ``note``: the state of things, in words."""
+    committed: dict[str, str] = defaultdict(str)
+    last: dict[str, LivePass] = {}
+    for each in passes:
+        committed[each.lane_id] += each.committed
+        last[each.lane_id] = each
+    shown = [
+        {
+            "lane_id": lane_id,
+            "committed": committed[lane_id].strip(),
+            "tentative": last[lane_id].tentative if lane_id in last else "",
+            "lag_s": last[lane_id].compute_lag_s + last[lane_id].policy_lag_s if lane_id in last else None,
+        }
+        for lane_id in lanes
+    ]
+    return render("live.html", lanes=shown, note=note)
+
+
+def lag_points(passes: Iterable[LivePass]) -> dict[str, list[Lag]]:
+    """Lane -> for each pass: the audio that it had processed, its compute lag and its policy lag, in seconds."""
+    points: dict[str, list[Lag]] = defaultdict(list)
+    for each in passes:
+        points[each.lane_id].append((each.audio_end_s, each.compute_lag_s, each.policy_lag_s))
+    return points
+
+
+def verdict(live: Live) -> list[str]:
+    """A sentence or two a lane: how late its words came, how often, and what live wrote otherwise."""
+    return [_verdict(live, run) for run in live.live.runs]
+
+
+def _verdict(live: Live, run: LaneRun) -> str:
+    label, lags = lane_label(run.lane_id), run.lags
+    if lags is None or lags.word_median_s is None:
+        return f"{label} heard no words."
+    if lags.cannot_keep_up_from_s is not None:
+        said = (
+            f"{label} cannot keep up on this machine: from {lags.cannot_keep_up_from_s:.0f} s on, more audio waited "
+            "than it can take in at once."
+        )
+    else:
+        said = (
+            f"{label} showed your words {lags.word_median_s:.1f} s after you said them, "
+            f"every {lags.pass_interval_s:.1f} s."
+        )
+    return f"{said} {lost(live, run)}"
+
+
+def lost(live: Live, run: LaneRun) -> str:
+    """How the live words of a lane differ from those of the whole recording at once."""
+    whole = live.offline.run(run.lane_id) if live.offline is not None else None
+    if whole is None:
+        return ""
+    words = scoring.word_errors(whole.text, run.text, run.language).errors
+    if not words.edits:
+        return "Live it wrote the same words as over the whole recording at once."
+    return f"{counted(words.edits, 'word')} of {words.reference_words} differ from the whole recording at once."
+
+
+def lags_table(live: Live) -> Table:
+    """A row a lane: lags, and the word errors of both ways where there is a reference."""
+
+    def lag(name: str, heading: str) -> Column[LaneRun]:
+        return Column(name, heading, lambda run: getattr(run.lags, name) if run.lags else None, seconds)
+
+    def offline_wer(run: LaneRun) -> float | None:
+        return _wer(live.offline.run(run.lane_id)) if live.offline is not None else None
+
+    columns: list[Column[LaneRun]] = [
+        Column("lane_id", "Model", lambda run: run.lane_id, lane_label),
+        lag("first_commit_s", "First words at"),
+        lag("word_median_s", "A word to its being certain"),
+        lag("pass_interval_s", "New text every"),
+        lag("compute_median_s", "Compute lag, median"),
+        lag("compute_p95_s", "95th percentile"),
+        lag("compute_max_s", "maximum"),
+        lag("policy_median_s", "Waiting for certainty, median"),
+        lag("policy_p95_s", "95th percentile"),
+        lag("policy_max_s", "maximum"),
+        lag("cannot_keep_up_from_s", "Cannot keep up from"),
+        Column("wer", "Word errors, live", _wer, percent),
+        Column("offline_wer", "Word errors, at once", offline_wer, percent),
+    ]
+    return table("Lags", columns, live.live.runs)
+
+
+def _wer(run: LaneRun | None) -> float | None:
+    return run.word_errors.wer if run is not None and run.word_errors is not None else None

@@ -9,7 +9,8 @@ from components.core import scoring
 from components.core.catalog import lane_label
 from components.core.wording import counted
 from components.report.columns import Column, percent, seconds, table
-from components.report.html import render
+from components.report.html import lane_card, render
+from components.report.html import table as html_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -76,7 +77,26 @@ def lost(live: Live, run: LaneRun) -> str:
     words = scoring.word_errors(whole.text, run.text, run.language).errors
     if not words.edits:
         return "Live it wrote the same words as over the whole recording at once."
-    return f"{counted(words.edits, 'word')} of {words.reference_words} differ from the whole recording at once."
+    edits = counted(words.edits, "word")
+    return f"{edits} of {words.reference_words} came out otherwise than over the whole recording at once."
+
+
+def result(live: Live) -> str:
+    """The end of a live run, as HTML: the verdict, each lane's words against those of the whole at once, the lags."""
+    whole = live.offline or live.live
+    cards = []
+    for run in live.live.runs:
+        offline = whole.run(run.lane_id)
+        against = run.model_copy(update={"reference": offline.text if offline else run.reference, "word_errors": None})
+        cards.append(lane_card(live.live.model_copy(update={"runs": (against,)}), run.lane_id))
+    sentences = verdict(live) or ["We heard no speech. Check your microphone and record again."]
+    return render(
+        "live_result.html",
+        verdict=sentences,
+        cards=cards,
+        table=html_table(lags_table(live).turned()),
+        notes=live.live.notes,
+    )
 
 
 def lags_table(live: Live) -> Table:

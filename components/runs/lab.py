@@ -130,8 +130,8 @@ class Lab:
             return
         yield from self._live(Recording(clip.samples), caller, self._holding_device(caller), **checked).steps()
 
-    def listen(self, *, caller: Caller = NOBODY, **choices: Any) -> LiveSteps:
-        """Lanes that listen to a microphone: ``feed`` them audio, and read their ``steps`` in another thread.
+    def listen(self, recording: Recording, *, caller: Caller = NOBODY, **choices: Any) -> LiveSteps:
+        """Lanes that listen to a recording that another thread makes; read their ``steps``.
 
         Raises:
             LaneError: on ZeroGPU, which lends its GPU to single calls; or as ``compare_steps``.
@@ -139,7 +139,7 @@ class Lab:
         if self.ready.before_launch:
             raise LaneError("On ZeroGPU live is for recordings only: it lends the GPU for one call at a time.")
         checked = self._checked(**{"clip_id": "recording", **choices})
-        return self._live(Recording(), caller, self._holding_device(caller), **checked)
+        return self._live(recording, caller, self._holding_device(caller), **checked)
 
     def models(self, pair: str | None = None) -> Models:
         """Parameters and layers of each default lane, from the configuration alone.

@@ -70,6 +70,10 @@ class Recording:
     def length_s(self) -> float:
         return self._length / SAMPLING_RATE
 
+    def __len__(self) -> int:
+        """Samples so far."""
+        return self._length
+
     def append(self, samples: np.ndarray) -> None:
         """Add what was just recorded, shape ``(n,)``."""
         length = self._length + len(samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from components.core.types import AudioClip, Comparison, LaneFailure, LaneRun, L
 from components.engines import device as devices
 from components.engines.cache import cache_folder
 from components.runs.compare import compare, scores
-from components.runs.live import LiveLane, LiveRun, Recording
+from components.runs.live import LiveLane, LiveRun
 from components.runs.pace import LONG_S, Paces
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from components.core.types import LaneSpec
     from components.engines.base import DecodingOptions
     from components.engines.pool import Pool
+    from components.runs.live import Recording
 
 POLL_S = 0.1
 """Seconds between two looks for new audio of a microphone."""
@@ -55,7 +56,7 @@ class LiveSteps:
         reference: What was said; ``None`` where it is not known.
         normalizer: What reference and transcript are compared as.
         caller: Who waits.
-        recording: A recording that grows; ``feed`` adds to it.
+        recording: What is said; it may grow, in another thread, until it has ended.
         on_device: Calls a function while the device is held, for one pass at a time: others may come between two.
     """
 
@@ -71,7 +72,7 @@ class LiveSteps:
         normalizer: str,
         reference: str | None = None,
         clip_id: str = "recording",
-        recording: Recording | None = None,
+        recording: Recording,
         on_device: Callable[[Callable[[], Any]], Any] = lambda function: function(),
     ) -> None:
         self.specs = lanes
@@ -83,18 +84,11 @@ class LiveSteps:
         self.reference = reference
         self.normalizer = normalizer
         self.clip_id = clip_id
-        self.recording = recording or Recording()
+        self.recording = recording
         self.on_device = on_device
         self.lanes: list[LiveLane] = []
         self.failures: list[LaneFailure] = []
         self._passes: list[LivePass] = []
-        self._more = threading.Event()
-
-    def feed(self, samples: Any, *, ended: bool = False) -> None:
-        """Add audio, float32 mono at 16 kHz; ``ended`` where it is the last. Returns at once."""
-        self.recording.append(samples)
-        self.recording.ended = self.recording.ended or ended
-        self._more.set()
 
     def steps(self) -> Iterator[LivePass | Live]:
         """Yield each pass as it is done, and at last the whole result.
@@ -105,11 +99,10 @@ class LiveSteps:
         self.on_device(self._prepare)
         run = LiveRun(self.lanes, self.recording, self.options, self.caller)
         while not (run.finished and self.recording.ended):
-            self._more.clear()
             done = self.on_device(run.next_pass)
             if done is None:
                 self.caller.check()
-                self._more.wait(POLL_S)
+                time.sleep(POLL_S)
                 continue
             self._passes.append(done)
             yield done

@@ -63,15 +63,16 @@ def comparison(comparison: Comparison) -> str:
 
 def live(result: Live) -> str:
     """A live run for the terminal: a verdict a lane, the lags, then the words that were committed."""
+    rows = result.live
     lines = [
-        f"{result.live.clip_id}, {columns.length(result.live.audio_length_s)}, live: {columns.models_line(result.live)}",
-        f"Measured on {columns.machine_line(result.live.machine)}",
+        f"{rows.clip_id}, {columns.length(rows.audio_length_s)}, as if live: {columns.models_line(rows)}",
+        f"Measured on {columns.machine_line(rows.machine)}",
         *(sentence.translate(PLAIN) for sentence in live_report.verdict(result)),
         "",
         terminal_table(live_report.lags_table(result).turned()),
     ]
-    lines += [f"\n{run.lane_id}: {run.text}" for run in result.live.runs]
-    lines += [f"\n{failure.lane_id} failed: {failure.message}" for failure in result.live.failures]
+    lines += [f"\n{run.lane_id}: {run.text}" for run in rows.runs]
+    lines += [f"\n{failure.lane_id} failed: {failure.message}" for failure in rows.failures]
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from components.core import catalog
 from components.core.audio import load_audio
 from components.core.errors import WhisperSpaceError
-from components.core.files import read_manifest
+from components.core.manifests import read_manifest
 from components.core.types import AudioClip, Comparison, LaneFailure, LaneRun, Live, LivePass, Transcript
 from components.engines import device as devices
 from components.engines.cache import cache_folder

@@ -1,4 +1,4 @@
-"""The endpoints that scripts rely on: ``/compare``, ``/benchmark``, ``/models``, typed JSON out. Names and shapes stay.
+"""The endpoints that scripts rely on: typed JSON out. Their names and shapes stay.
 
 Annotations are evaluated here (no ``from __future__ import annotations``): Gradio makes the schemas of them.
 """
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.core.caller import Caller
 from components.core.errors import AudioError, ManifestError, WhisperSpaceError
-from components.core.types import BenchmarkProgress, Comparison, Models
+from components.core.types import BenchmarkProgress, Comparison, Live, Models
 from components.runs.queue import MAX_FETCHING, MAX_WAITING
 from components.ui import benchmarking
 from components.ui.requests import Cancellations, api_errors, unwanted
@@ -38,6 +38,17 @@ class CompareOptions(BaseModel):
     repeats: int | None
     long_form: Literal["auto", "sequential", "chunked"]
     timestamps: bool
+    language: str | None
+
+
+class LiveOptions(BaseModel):
+    """What ``/live`` takes beside the audio."""
+
+    model_config = ConfigDict(strict=True)
+
+    reference: str
+    pair: str | None
+    lanes: list[str] | None
     language: str | None
 
 
@@ -113,6 +124,38 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
             comparison = lab.compare(uploaded_path(audio), **checked(CompareOptions, options), caller=caller)
             return comparison.model_dump(mode="json")
 
+    @answers(Live)
+    def live(  # noqa: D417, PLR0917 - Gradio fills in the request; order is the contract's
+        audio: gr.FileData,
+        reference: str = "",
+        pair: str | None = None,
+        lanes: list[str] | None = None,
+        language: str | None = None,
+        request: gr.Request = None,  # type: ignore[assignment] # Gradio fills it in by its annotation
+    ) -> Any:
+        """Transcribe one audio clip as if somebody were speaking it, each lane on its own clock.
+
+        Every lane transcribes what it has received so far, again and again, and commits the words that two passes
+        agree on. The result holds every pass with its lags in seconds, the words that each lane had committed at the
+        end, and the same lanes over the whole clip at once.
+
+        Args:
+            audio: The clip, as an uploaded file; see /compare.
+            reference: What is really said, to count word errors against. Empty for none.
+            pair: Which teacher and student, of those that this Space offers; null for its default. See /models.
+            lanes: Which contestants, for instance ["whisper", "distil"]; null for the pair's two models.
+            language: What is spoken, as a code like "en", or "auto" to have it detected; null for this Space's default.
+
+        Returns:
+            The live run as JSON; times in seconds on each lane's own clock.
+        """
+        options = {"reference": reference, "pair": pair, "lanes": lanes, "language": language}
+        session = (request.session_hash if request else None) or uuid.uuid4().hex
+        with api_errors(), cancellations.request(session) as stop:
+            caller = Caller(cancelled=unwanted(stop))
+            *_, last = lab.live(uploaded_path(audio), **checked(LiveOptions, options), caller=caller)
+            return last.model_dump(mode="json")
+
     @answers(Models)
     def models(pair: str | None = None) -> Any:
         """List the models of a pair: layers, parameters of encoder and decoder, and the student's share of them.
@@ -173,6 +216,7 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
 
     _public(benchmark, "benchmark", **BENCHMARKING)
     _public(compare, "compare", **MEASURING)
+    _public(live, "live", **MEASURING)
     _public(models, "models")
 
 

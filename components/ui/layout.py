@@ -13,6 +13,7 @@ from components.report import html
 from components.ui import api
 from components.ui.benchmark_tab import BenchmarkTab
 from components.ui.compare_tab import CompareTab
+from components.ui.live_tab import LiveTab
 from components.ui.models_tab import ModelsTab
 from components.ui.parts import MAX_FILE, QUIET, Choices, Shared
 from components.ui.preview import Preview
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 TITLE = "Whisper vs Distil-Whisper"
 TAGLINE = "Say something. Compare what Whisper and the half-size Distil-Whisper write, and how long each takes."
-TABS = (CompareTab, BenchmarkTab, ModelsTab)
+TABS = (CompareTab, LiveTab, BenchmarkTab, ModelsTab)
 """In the order of the page. Each has a ``label`` and a ``tab_id``, builds its widgets where it is created with the
 ``Shared`` of the page, and is wired by ``connect``, once all tabs are there."""
 

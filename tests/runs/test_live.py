@@ -9,7 +9,7 @@ from components.core.audio import load_audio
 from components.core.caller import NOBODY, Caller
 from components.core.catalog import EXAMPLES
 from components.core.errors import Cancelled
-from components.core.files import read_manifest
+from components.core.manifests import read_manifest
 from components.core.types import SAMPLING_RATE, LaneSpec, Transcript
 from components.engines.base import DecodingOptions, EngineOutput, Window
 from components.engines.prompt import SpecialTokens

@@ -71,7 +71,7 @@ def test_client_and_http_get_the_same_json(client, http, clip_file):
 
 def test_only_the_contract_is_public_and_typed(http):
     endpoints = http.get("/info").json()["named_endpoints"]
-    assert set(endpoints) == {"/benchmark", "/compare", "/models"}
+    assert set(endpoints) == {"/benchmark", "/compare", "/live", "/models"}
     compare = endpoints["/compare"]
     assert "Transcribe one audio clip" in compare["description"]
     names = [parameter["parameter_name"] for parameter in compare["parameters"]]
@@ -187,3 +187,16 @@ def test_silence_is_answered_without_times(http, tmp_path):
         assert run["text"] == ""
         assert run["generation_time_s"] is None
         assert run["warnings"]
+
+
+def test_live_tells_words_and_lags(http, clip_file):
+    event, (result,) = call(http, "live", {"audio": upload(http, clip_file), "reference": "some words"})
+    assert event == "complete"
+    assert [run["lane_id"] for run in result["live"]["runs"]] == ["whisper", "distil"]
+    for run in result["live"]["runs"]:
+        passes = [each for each in result["passes"] if each["lane_id"] == run["lane_id"]]
+        assert "".join(each["committed"] for each in passes).split() == run["text"].split()
+        assert run["generation_time_s"] is None
+        assert run["word_errors"]["reference_words"] == 2
+        assert (run["lags"] is None) == (not passes)
+    assert [run["lane_id"] for run in result["offline"]["runs"]] == ["whisper", "distil"]

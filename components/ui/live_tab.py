@@ -99,7 +99,7 @@ class LiveTab:
         self.microphone.stop_recording(self._end, self.microphone, None, **AT_ONCE)
         replayed = self.replay.click(self._begin, None, [self.status, self.stop], **AT_ONCE)
         replayed.success(self._replay, inputs, self._outputs(), trigger_mode="multiple", **QUIET, **MEASURING)
-        self.stop.click(self._stop, None, [self.status, self.stop], **AT_ONCE)
+        self.stop.click(self._stop_listening, None, [self.status, self.stop], **AT_ONCE)
         page.unload(self._leave)
 
     def _outputs(self) -> list[Any]:
@@ -139,7 +139,7 @@ class LiveTab:
         listening = self.listening[session_of(request)]
         yield from self._painted(self._replayed(values, listening), values, listening, request)
 
-    def _stop(self, request: gr.Request) -> tuple[Any, ...]:
+    def _stop_listening(self, request: gr.Request) -> tuple[Any, ...]:
         if listening := self.listening.pop(session_of(request), None):
             self.shared.cancellations.stop(session_of(request), listening.ticket)
         return html.message("Stopped."), gr.Button(interactive=False)

@@ -13,7 +13,7 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from components.core.caller import Caller
 from components.core.catalog import LANES, PAIRS
@@ -27,7 +27,7 @@ from components.engines.memory import keep_freed_memory
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from components.core.types import Report
+    from components.core.types import Live, Report
     from components.runs.lab import Lab
     from components.runs.sources import Source
 
@@ -204,10 +204,11 @@ def _live(options: argparse.Namespace) -> int:
             normalizer=options.normalizer,
             caller=caller,
         )
-    print(text.live(last))
+    result = cast("Live", last)
+    print(text.live(result))
     if options.json:
-        _print_json(last.model_dump(mode="json"))
-    return 0 if last.live.runs else FAILED
+        _print_json(result.model_dump(mode="json"))
+    return 0 if result.live.runs else FAILED
 
 
 def _benchmark(options: argparse.Namespace) -> int:

@@ -178,7 +178,7 @@ class LiveLane:
         ends_s = [each.end_s for each in self.passes]
         first = next((each.end_s for each in self.passes if each.committed), None)
         words_s = [lag_s for each in self.passes for lag_s in each.word_lags_s]
-        figures = {}
+        figures: dict[str, float] = {}
         for kind in ("compute", "policy"):
             lags_s = [getattr(each, f"{kind}_lag_s") for each in self.passes]
             figures |= {

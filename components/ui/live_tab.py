@@ -126,9 +126,8 @@ class LiveTab:
         listening = self.listening.get(session_of(request))
         if listening is None:
             return
-        samples = load_audio(whole).samples if whole else ()
-        if len(samples) > len(listening.recording):
-            listening.recording.append(samples[len(listening.recording) :])
+        if whole is not None:
+            listening.recording.append(load_audio(whole).samples[len(listening.recording) :])
         listening.recording.ended = True
 
     def _listen(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:

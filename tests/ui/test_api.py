@@ -46,7 +46,13 @@ def call(http, name: str, body: object) -> tuple[str, object]:
 def without_times(value: object) -> object:
     """The same JSON, with every figure that depends on the clock left out."""
     if isinstance(value, dict):
-        measured = {key for key in value if key.endswith("_time_s")} | {"rtfx", "speed_up", "repeats", "token_times_s", "busy"}
+        measured = {key for key in value if key.endswith("_time_s")} | {
+            "rtfx",
+            "speed_up",
+            "repeats",
+            "token_times_s",
+            "busy",
+        }
         return {key: without_times(item) for key, item in value.items() if key not in measured}
     return [without_times(item) for item in value] if isinstance(value, list) else value
 

@@ -19,6 +19,7 @@ from components.core.errors import CheckpointError
 from components.core.fitting import kind_of
 from components.engines import hub
 from components.engines.packaged import missing_files
+from components.engines.prompt import TIMESTAMPS
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -285,6 +286,13 @@ def load_processor(lane: LaneSpec, token: str | None = None) -> ProcessorMixin:
         raise CheckpointError(
             f"{checkpoint_name(lane.checkpoint)} has no Whisper tokenizer or feature extractor: add tokenizer.json and "
             "preprocessor_config.json, as `processor.save_pretrained` writes them."
+        )
+    last = vocabulary["<|notimestamps|>"] + TIMESTAMPS
+    if later := sorted(token for token, index in vocabulary.items() if index > last):
+        # Transformers and CTranslate2 take every id from the first timestamp on for a time.
+        raise CheckpointError(
+            f"{checkpoint_name(lane.checkpoint)} has words after Whisper's timestamps, such as “{later[0]}”, which "
+            "would be read as times and end the text. Choose a checkpoint without added words."
         )
     features, mels = processor.feature_extractor.feature_size, load_config(lane, token).num_mel_bins
     if features != mels:

@@ -50,6 +50,17 @@ def with_other_features(folder: Path) -> None:
     reconfigure(folder, "preprocessor_config.json", feature_size=128)
 
 
+def with_an_added_word(folder: Path) -> None:
+    from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(folder)
+    processor.tokenizer.add_tokens(["hullabaloo"])
+    model = AutoModelForSpeechSeq2Seq.from_pretrained(folder)
+    model.resize_token_embeddings(len(processor.tokenizer))
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
 def cut_in_shards(folder: Path) -> Path:
     """Cut the weights in two files with an index, as large checkpoints are; returns the second one."""
     from safetensors.torch import load_file, save_file
@@ -78,6 +89,7 @@ SPOIL = {
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing"),
     "no feature extractor": (without_features, "preprocessor_config.json is missing"),
     "a missing shard": (lambda f: cut_in_shards(f).unlink(), "model-00002-of-00002.safetensors is missing"),
+    "an added word": (with_an_added_word, "such as “hullabaloo”"),
     "another extractor": (with_other_features, "128 mel bins"),
 }
 

@@ -108,11 +108,9 @@ class Gate:
             return
         try:
             self.check_head(scope)
-            receive = await self.checked_body(scope, receive)
+            await self.app(scope, await self.checked_body(scope, receive), send)
         except Refusal as refusal:
             await JSONResponse({"detail": refusal.detail}, refusal.status_code)(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
 
     # -- what stands in the head
 

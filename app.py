@@ -10,6 +10,8 @@ import threading
 from components.core.errors import SettingsError
 from components.core.settings import Settings
 from components.engines.memory import keep_freed_memory
+from components.ui.life import check_address, serve_until_told_to_stop
+from components.ui.storage import Storage
 
 
 def main() -> None:
@@ -19,6 +21,8 @@ def main() -> None:
         logging.getLogger(client).setLevel(logging.WARNING)
     try:
         settings = Settings.from_env(os.environ)
+        check_address(os.environ)
+        storage = Storage()
     except SettingsError as error:
         sys.stderr.write(f"{error.message}\n")
         raise SystemExit(2) from None
@@ -34,11 +38,11 @@ def main() -> None:
     if lab.loads_before_launch:
         lab.load()
     page = layout.build(lab)
-    page.launch(prevent_thread_lock=True, **layout.launch_options())
+    page.launch(prevent_thread_lock=True, **layout.launch_options(page, lab, storage))
     if not lab.loads_before_launch:
         # The page is up before the models are: a visitor reads while they load.
         threading.Thread(target=lab.load, name="load", daemon=True).start()
-    page.block_thread()
+    serve_until_told_to_stop(page, storage)
 
 
 if __name__ == "__main__":

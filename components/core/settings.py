@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -61,8 +62,9 @@ class Settings:
     """The variables of a deployment, checked. ``Settings()`` is what an empty environment gives.
 
     ``pair`` and ``pairs`` may say ``auto``, and ``pairs`` may be empty, which stands for those that suit the hardware:
-    ``resolve_pair`` and ``resolve_pairs`` settle that once it is known. ``max_audio_s`` is in seconds; ``token`` never
-    shows in a ``repr``.
+    ``resolve_pair`` and ``resolve_pairs`` settle that once it is known. ``max_audio_s`` is in seconds.
+    ``allowed_origins``: other sites whose pages may call this one. ``audio_links``: whether audio may be named by its
+    address. ``token`` never shows in a ``repr``.
     """
 
     pair: str = AUTO
@@ -75,6 +77,8 @@ class Settings:
     attention: str = AUTO
     runtime: str = "eager"
     max_audio_s: float = DEFAULT_MAX_AUDIO_S
+    allowed_origins: tuple[str, ...] = ()
+    audio_links: bool = False
     token: str | None = field(default=None, repr=False)
 
     @classmethod
@@ -105,6 +109,8 @@ class Settings:
             attention=reader.choice("ATTENTION", ATTENTIONS, AUTO),
             runtime=reader.choice("RUNTIME", RUNTIMES, "eager"),
             max_audio_s=reader.seconds("MAX_AUDIO_S", DEFAULT_MAX_AUDIO_S),
+            allowed_origins=reader.origins("ALLOWED_ORIGINS"),
+            audio_links=reader.choice("AUDIO_LINKS", ("no", "yes"), "no") == "yes",
             token=reader.text("HF_TOKEN"),
         )
         if reader.mistakes:
@@ -202,6 +208,14 @@ class _Reader:
             )
             return default
         return seconds
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        """Addresses of sites, as browsers send them."""
+        origins = _unique([part.strip().rstrip("/") for part in (self.text(name) or "").split(",") if part.strip()])
+        wrong = [origin for origin in origins if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin)]
+        if wrong:
+            self.mistakes.append(f"{name} says {', '.join(wrong)}; give sites as in https://example.org, or *.")
+        return origins
 
     def checkpoint(self, name: str) -> str | None:
         text = self.text(name)

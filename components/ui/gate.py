@@ -10,6 +10,7 @@ import ipaddress
 import json
 import re
 from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,17 @@ from starlette.responses import JSONResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from components.ui.storage import Storage
 
 ROUTES: tuple[tuple[str, str], ...] = (
     ("GET HEAD", r"/"),
     ("GET HEAD", r"/(config|theme\.css|robots\.txt|favicon\.ico|manifest\.json|pwa_icon(/\d+)?)/?"),
     ("GET HEAD", r"/(assets|static|svelte)/.+"),
+    ("GET HEAD", r"/preview\.png"),
     ("GET HEAD", r"/gradio_api/(info|openapi\.json|app_id|startup-events|theme\.css|upload_progress)/?"),
     ("GET HEAD", r"/gradio_api/file=.+"),
     ("GET", r"/gradio_api/heartbeat/[\w-]+"),
@@ -40,7 +45,10 @@ ROUTES: tuple[tuple[str, str], ...] = (
 )
 """Methods and paths that the page, Gradio's clients and plain HTTP use. All else is answered 404 or 405."""
 
-MCP_ROUTE = ("GET POST DELETE", r"/gradio_api/mcp(/.*)?")
+MCP = re.compile(r"/gradio_api/mcp(/.*)?")
+MCP_ROUTE = ("GET POST DELETE", MCP.pattern)
+
+UPLOAD = re.compile(r"/gradio_api/upload/?")
 
 WORK = re.compile(r"/gradio_api/(queue/join|call/.+)/?")
 """What starts work, when it is a POST."""
@@ -59,6 +67,7 @@ class Limits:
 
     upload_bytes: int
     json_bytes: int = 1_000_000
+    mcp_bytes: int = 20_000_000
     field_bytes: int = 16_384
     parts: int = 60
     items: int = 200
@@ -84,12 +93,21 @@ class Gate:
         origins: Other sites whose pages may call this one, ``https://example.org``; ``*`` for all.
         links: Whether audio may be named by its address instead of being uploaded.
         mcp: Whether the routes of the MCP server are open.
+        storage: Told when an upload begins and ends.
     """
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, *, origins: tuple[str, ...] = (), links: bool = False, mcp: bool = False
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        *,
+        origins: tuple[str, ...] = (),
+        links: bool = False,
+        mcp: bool = False,
+        storage: Storage | None = None,
     ) -> None:
         self.app = app
+        self.storage = storage
         self.limits = limits
         self.origins = origins
         self.links = links
@@ -108,9 +126,14 @@ class Gate:
             return
         try:
             self.check_head(scope)
-            await self.app(scope, await self.checked_body(scope, receive), send)
+            with self._uploading(scope):
+                await self.app(scope, await self.checked_body(scope, receive), send)
         except Refusal as refusal:
             await JSONResponse({"detail": refusal.detail}, refusal.status_code)(scope, receive, send)
+
+    def _uploading(self, scope: Scope) -> AbstractContextManager[None]:
+        upload = self.storage is not None and scope["method"] == "POST" and UPLOAD.fullmatch(route_path(scope))
+        return self.storage.upload() if self.storage is not None and upload else nullcontext()
 
     # -- what stands in the head
 
@@ -129,9 +152,8 @@ class Gate:
         if method not in {"GET", "HEAD", "OPTIONS"}:
             self.check_origin(headers)
         client = client_of(scope, headers)
-        if not self.requests.allows(client) or (
-            method == "POST" and WORK.fullmatch(path) and not self.work.allows(client)
-        ):
+        works = method == "POST" and WORK.fullmatch(path) is not None
+        if client is not None and not (self.requests.allows(client) and (not works or self.work.allows(client))):
             raise Refusal(429, "Too many requests from you in a short time. Wait a minute, then go on more slowly.")
 
     def check_origin(self, headers: Headers) -> None:
@@ -158,13 +180,17 @@ class Gate:
         headers = Headers(scope=scope)
         if scope["method"] != "POST":
             return receive
-        is_upload = route_path(scope).startswith("/gradio_api/upload")
+        is_upload = UPLOAD.fullmatch(route_path(scope)) is not None
         limit = self.limits.upload_bytes if is_upload else self.limits.json_bytes
+        if MCP.fullmatch(route_path(scope)):  # its clients put audio into the JSON
+            limit = self.limits.mcp_bytes
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > limit:
             raise Refusal(413, f"This is over {limit / 1e6:,.0f} MB, which is more than may be sent.")
         if is_upload:
             return self.checked_form(headers, bounded(receive, limit))
+        if MCP.fullmatch(route_path(scope)):
+            return bounded(receive, limit)
         body = await read(bounded(receive, limit))
         self.check_json(body)
         return replayed(body, receive)
@@ -273,15 +299,20 @@ def route_path(scope: Scope) -> str:
     return (path.removeprefix(root) if root and path.startswith(f"{root}/") else path) or "/"
 
 
-def client_of(scope: Scope, headers: Headers) -> str:
-    """Whose request it is: the peer's address, or the one that a proxy on a private network names last."""
+def client_of(scope: Scope, headers: Headers) -> str | None:
+    """Whose request it is: the peer's address, or the one that a proxy on a private network names last.
+
+    ``None`` for somebody at this machine itself, who is bound by no rate.
+    """
     peer = (scope.get("client") or ("",))[0]
     forwarded = headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
     try:
-        behind_proxy = bool(forwarded) and ipaddress.ip_address(peer).is_private
-        return str(ipaddress.ip_address(forwarded)) if behind_proxy else peer
+        address = ipaddress.ip_address(peer)
+        if forwarded and address.is_private:
+            return str(ipaddress.ip_address(forwarded))
     except ValueError:
         return peer
+    return None if address.is_loopback else peer
 
 
 def walk(value: Any) -> Iterator[tuple[Any, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,17 @@ from components.report import html
 from components.ui import api
 from components.ui.benchmark_tab import BenchmarkTab
 from components.ui.compare_tab import CompareTab
+from components.ui.gate import Gate, Limits
 from components.ui.live_tab import LiveTab
 from components.ui.models_tab import ModelsTab
-from components.ui.parts import MAX_FILE, QUIET, Choices, Shared
+from components.ui.parts import MAX_FILE, MAX_FILE_BYTES, QUIET, Choices, Shared
 from components.ui.preview import Preview
+from components.ui.readers import Readers
 from components.ui.requests import Cancellations, Page, Refused, plain_words, session_of, unreadable
 
 if TYPE_CHECKING:
     from components.runs.lab import Lab
+    from components.ui.storage import Storage
 
 TITLE = "Whisper vs Distil-Whisper"
 TAGLINE = "Say something. Compare what Whisper and the half-size Distil-Whisper write, and how long each takes."
@@ -34,6 +38,8 @@ CACHE_S = 3600
 """Seconds after which uploads, recordings, and copies of what is downloaded are deleted, looked for as often."""
 MAX_QUEUED = 32
 """Requests that may wait until Gradio hands them over; further ones are told that the queue is full."""
+MAX_SESSIONS = 400
+"""Visitors whose page has a state on the server; the ones seen least recently are forgotten."""
 MAX_THREADS = 64
 """More than all who may wait within the Lab, so that the page is served beside them."""
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
@@ -82,8 +88,11 @@ def _machine(lab: Lab, pair: str) -> str:
     return html.note(f"Runs on {' · '.join(filter(None, shown))}.")
 
 
-def launch_options() -> dict[str, Any]:
-    """What ``launch`` is given: looks, limits, and nothing of a visitor kept."""
+def launch_options(page: gr.Blocks, lab: Lab, storage: Storage | None = None) -> dict[str, Any]:
+    """What ``launch`` is given: looks, limits, and nothing of a visitor kept.
+
+    ``storage``: where uploads lie, if that is not left to Gradio.
+    """
     theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONO_FONTS).set(
         # Gradio's blue on light blue and white on blue lie under the contrast of 4.5:1 that text needs.
         button_primary_background_fill="*primary_600",
@@ -113,7 +122,7 @@ def launch_options() -> dict[str, Any]:
         block_info_text_color="*neutral_600",
         block_info_text_color_dark="*neutral_300",
     )
-    failures = (TypeError, ValueError, LookupError, Exception)
+    failures = (TypeError, ValueError, LookupError, OSError, Exception)
     return {
         "theme": theme,
         "css_paths": [STYLE],
@@ -121,11 +130,26 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": MAX_FILE,
         "allowed_paths": [str(EXAMPLES.parent)],
         "max_threads": MAX_THREADS,
+        "state_session_capacity": MAX_SESSIONS,
         "show_error": False,
         "run_history": False,
         "footer_links": ["api", "gradio", "settings"],
         "app_kwargs": {
             "exception_handlers": dict.fromkeys(failures, unreadable),
-            "middleware": [Middleware(Preview, title=TITLE, description=TAGLINE)],
+            "middleware": [*_guards(page, lab, storage), Middleware(Preview, title=TITLE, description=TAGLINE)],
         },
     }
+
+
+def _guards(page: gr.Blocks, lab: Lab, storage: Storage | None) -> list[Middleware]:
+    """What a request passes before anything else, outermost first."""
+    settings = lab.settings
+    gate = Middleware(
+        Gate,
+        limits=Limits(upload_bytes=MAX_FILE_BYTES),
+        origins=settings.allowed_origins,
+        links=settings.audio_links,
+        mcp=os.environ.get("GRADIO_MCP_SERVER", "").lower() == "true",
+        storage=storage,
+    )
+    return [gate, Middleware(Readers, queue=page._queue)]  # noqa: SLF001 - as Gradio's own packages do

@@ -77,6 +77,8 @@ class Readers:
 
     def _check_share(self, scope: Scope) -> None:
         client = client_of(scope, Headers(scope=scope))
+        if client is None:
+            return
         events = list(self.queue.event_ids_to_events.values())
         mine = sum(client_of(each.request.scope, each.request.headers) == client for each in events)
         if mine >= SHARE:

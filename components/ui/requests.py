@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from gradio.context import LocalContext
 
 from components.core.errors import AudioError, Cancelled, WhisperSpaceError
+from components.ui.storage import FULL, is_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +63,10 @@ def _told(message: str, level: int) -> Iterator[None]:
 
 
 def unreadable(_: Request, error: Exception) -> JSONResponse:
-    """What a client is told where a route of Gradio's fails over a request; the traceback goes to the log alone."""
+    """What a client is told where a route of Gradio's fails; the traceback goes to the log alone."""
+    if is_full(error):
+        log.warning("the disk is full")
+        return JSONResponse({"detail": FULL}, status_code=507)
     log.info("unreadable request", exc_info=error)
     return JSONResponse({"detail": UNREADABLE}, status_code=400)
 

@@ -46,7 +46,7 @@ FULL = "The server's disk is full. Try again in a few minutes; what you had befo
 
 
 class Storage:
-    """A folder of this process's own for everything that visitors send or are sent.
+    """A folder of this process's own for everything that visitors send or are sent; ``GRADIO_TEMP_DIR`` names it.
 
     Raises, when made:
         SettingsError: no folder can be made; the message names the variable.
@@ -63,6 +63,7 @@ class Storage:
                 f"Uploads cannot be kept in {parent}: {error.strerror or error}. "
                 "Set GRADIO_TEMP_DIR to a folder that you may write to."
             ) from error
+        os.environ["GRADIO_TEMP_DIR"] = str(self.folder)  # read by Gradio whenever it writes a file
         self._lock = FileLock(self.folder / LOCK)
         self._lock.acquire()
         self._uploading = 0
@@ -121,7 +122,7 @@ def remove_abandoned(parent: Path) -> None:
     """Remove the folders of processes that were killed: those whose lock nobody holds."""
     for folder in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(Timeout, OSError):
-            if folder.stat().st_uid == os.getuid() and (folder / LOCK).exists():
+            if (folder / LOCK).exists() and os.access(folder, os.W_OK):
                 with FileLock(folder / LOCK, timeout=0):
                     shutil.rmtree(folder, ignore_errors=True)
 

@@ -31,7 +31,11 @@ def lab(tiny_teacher: Path, tiny_student: Path) -> Lab:
 @pytest.fixture(scope="session")
 def url(lab: Lab) -> Iterator[str]:
     page = layout.build(lab)
-    options = layout.launch_options() | {"server_name": "127.0.0.1", "quiet": True, "prevent_thread_lock": True}
+    options = layout.launch_options(page, lab) | {
+        "server_name": "127.0.0.1",
+        "quiet": True,
+        "prevent_thread_lock": True,
+    }
     _, address, _ = page.launch(**options)
     yield address.rstrip("/")
     page.close()

@@ -41,18 +41,19 @@ def test_importing_the_page_costs_at_most_twice_gradio():
 def test_nothing_of_a_visitor_is_kept(lab):
     page = layout.build(lab)
     assert page.delete_cache == (layout.CACHE_S, layout.CACHE_S)
-    options = layout.launch_options()
+    options = layout.launch_options(page, lab)
     assert options["run_history"] is False
     assert options["show_error"] is False
     assert options["max_file_size"]
 
 
 def test_all_who_may_wait_leave_threads_to_the_rest_of_the_page(lab):
-    functions = layout.build(lab).fns.values()
+    page = layout.build(lab)
+    functions = page.fns.values()
     measuring = [fn for fn in functions if fn.concurrency_id == "measure"]
     assert {"compare", "_measure"} <= {fn.name for fn in measuring}
     (waiting,) = {fn.concurrency_limit for fn in measuring}
-    assert MAX_WAITING + MAX_FETCHING < waiting < layout.launch_options()["max_threads"] - 8
+    assert MAX_WAITING + MAX_FETCHING < waiting < layout.launch_options(page, lab)["max_threads"] - 8
 
 
 def test_each_stop_ends_its_own_run_alone(lab):

@@ -27,7 +27,11 @@ def mcp_url(lab):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_MCP_SERVER", "True")
         page = layout.build(lab)
-        options = layout.launch_options() | {"server_name": "127.0.0.1", "quiet": True, "prevent_thread_lock": True}
+        options = layout.launch_options(page, lab) | {
+            "server_name": "127.0.0.1",
+            "quiet": True,
+            "prevent_thread_lock": True,
+        }
         _, address, _ = page.launch(**options)
     yield f"{address}gradio_api/mcp/"
     page.close()

@@ -17,8 +17,8 @@ import sys
 from components.core.settings import Settings
 from components.runs.lab import Lab
 from components.ui import layout
-layout.build(Lab(Settings(pair="base")))
-layout.launch_options()
+lab = Lab(Settings(pair="base"))
+layout.launch_options(layout.build(lab), lab)
 print(*sys.modules)
 """
 

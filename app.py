@@ -10,13 +10,13 @@ import threading
 from components.core.errors import SettingsError
 from components.core.settings import Settings
 from components.engines.memory import keep_freed_memory
-from components.ui.life import check_address, serve_until_told_to_stop
+from components.ui.life import check_address, log_to_stderr, serve_until_told_to_stop
 from components.ui.storage import Storage
 
 
 def main() -> None:
     keep_freed_memory()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(os.environ.get("HF_TOKEN"))
     for client in ("httpx", "httpx2"):  # Gradio's own look at its start, and every request to the hub
         logging.getLogger(client).setLevel(logging.WARNING)
     try:

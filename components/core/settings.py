@@ -111,7 +111,7 @@ class Settings:
             max_audio_s=reader.seconds("MAX_AUDIO_S", DEFAULT_MAX_AUDIO_S),
             allowed_origins=reader.origins("ALLOWED_ORIGINS"),
             audio_links=reader.choice("AUDIO_LINKS", ("no", "yes"), "no") == "yes",
-            token=reader.text("HF_TOKEN"),
+            token=reader.token("HF_TOKEN"),
         )
         if reader.mistakes:
             lines = "\n".join(f"- {mistake}" for mistake in reader.mistakes)
@@ -208,6 +208,14 @@ class _Reader:
             )
             return default
         return seconds
+
+    def token(self, name: str) -> str | None:
+        """A secret: where it is wrong, it is not quoted."""
+        text = self.text(name)
+        if text is not None and not re.fullmatch(r"[!-~]+", text):
+            self.mistakes.append(f"{name} holds characters that no token has. Copy it again, without line breaks.")
+            return None
+        return text
 
     def origins(self, name: str) -> tuple[str, ...]:
         """Addresses of sites, as browsers send them."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -19,6 +21,33 @@ if TYPE_CHECKING:
 
 LONGEST_END_S = 8.0
 """Seconds after SIGTERM at which the process ends whatever is still running."""
+
+
+class SafeFormatter(logging.Formatter):
+    """Log lines that nothing from outside can forge or leak through.
+
+    Control characters in a message are escaped, so that it stays one line; the hub's token is left out wherever it
+    stands, tracebacks included.
+    """
+
+    def __init__(self, secret: str | None) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self.secret = secret
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        record.message = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], record.message)
+        return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return line.replace(self.secret, "[HF_TOKEN]") if self.secret else line
+
+
+def log_to_stderr(secret: str | None) -> None:
+    """Log from INFO on, in ``SafeFormatter``'s lines. ``secret``: the hub's token."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter(secret))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def check_address(environ: Mapping[str, str]) -> None:

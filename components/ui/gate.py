@@ -39,7 +39,7 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("GET", r"/gradio_api/heartbeat/[\w-]+"),
     ("GET", r"/gradio_api/queue/data"),
     ("GET", r"/gradio_api/call/(v2/)?\w+/[\w-]+"),
-    ("POST", r"/gradio_api/(upload|queue/join|cancel|reset)/?"),
+    ("POST", r"/gradio_api/(upload|queue/join|run/predict|cancel|reset)/?"),
     ("POST", r"/gradio_api/call/(v2/)?\w+/?"),
     ("POST", r"/gradio_api/stream/[\w-]+(/close)?"),
 )
@@ -50,7 +50,7 @@ MCP_ROUTE = ("GET POST DELETE", MCP.pattern)
 
 UPLOAD = re.compile(r"/gradio_api/upload/?")
 
-WORK = re.compile(r"/gradio_api/(queue/join|call/.+)/?")
+WORK = re.compile(r"/gradio_api/(queue/join|run/predict|call/.+)/?")
 """What starts work, when it is a POST."""
 
 PEERS = 10_000

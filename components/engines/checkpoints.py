@@ -39,11 +39,16 @@ LAZY_NAMES = (
     "AutoModelForSpeechSeq2Seq",
     "AutoProcessor",
     "GenerationConfig",
+    "StoppingCriteria",
+    "StoppingCriteriaList",
     "WhisperConfig",
+    "WhisperFeatureExtractor",
     "WhisperForConditionalGeneration",
     "WhisperModel",
+    "WhisperProcessor",
+    "WhisperTokenizer",
 )
-"""What the engines import from Transformers inside functions."""
+"""What the engines import from Transformers."""
 
 DECODER_FILES = "decoder-*.safetensors"
 """Weights of a student without those that it has in common with its teacher."""
@@ -71,7 +76,6 @@ def load_libraries() -> None:
         transformers = importlib.import_module("transformers")
         for name in LAZY_NAMES:
             getattr(transformers, name)
-        importlib.import_module("components.engines.whisper")
 
 
 def load_config(lane: LaneSpec, token: str | None = None) -> WhisperConfig:

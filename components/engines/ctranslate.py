@@ -59,6 +59,8 @@ class CTranslateEngine(WindowedEngine):
         self.runtime = RUNTIME
         self.runtime_note = "A cancel is seen between two windows."
         compute_type = compute_type_of(settings.dtype, device)
+        if reason := device.load_cublas():
+            raise LaneError(f"{lane.label} cannot run on this GPU: {reason}, or leave this lane out.")
         config = load_config(lane, settings.token)
         folder = converted(lane, config, compute_type, settings.token)
         processor: Any = load_processor(lane, settings.token)

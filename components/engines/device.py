@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import os
 import platform
@@ -38,6 +40,10 @@ LIBRARIES = (
 
 DRIVER_NODES = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
 """What CUDA and ROCm drivers put into ``/dev`` on Linux: discrete, Jetson's, that of Windows beneath, AMD's."""
+
+CUBLAS_PACKAGE, CUBLAS_VERSION = "nvidia-cublas-cu12", "12.9.1.4"
+CUBLAS_LIBRARIES = ("libcublasLt.so.12", "libcublas.so.12")
+"""What CTranslate2 4.8 loads on a GPU; the second one needs the first."""
 
 DEFAULT_ATTENTION = "sdpa"
 FLASH_ATTENTION = "flash_attention_2"
@@ -125,6 +131,27 @@ class Device:
         with torch.no_grad(), torch.cuda.graph(graph):
             function()
         return graph.replay
+
+    def load_cublas(self) -> str:
+        """Load the version of cuBLAS that CTranslate2 is built for, which PyTorch's CUDA 13 does not bring.
+
+        It comes with a package or the system. CTranslate2 asks for it by its name, and a library that is loaded
+        already is found by that, whatever ``LD_LIBRARY_PATH`` says.
+
+        Returns:
+            Why it cannot be loaded, for a person; empty where it can, and where it is not needed.
+        """
+        if self.kind != "cuda" or sys.platform != "linux":
+            return ""
+        folder = Path()
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            folder = Path(str(metadata.distribution(CUBLAS_PACKAGE).locate_file("nvidia/cublas/lib")))
+        for name in CUBLAS_LIBRARIES:
+            try:
+                ctypes.CDLL(str(folder / name) if (folder / name).is_file() else name, mode=ctypes.RTLD_GLOBAL)
+            except OSError:
+                return f"{name} is missing. Install it with `pip install {CUBLAS_PACKAGE}=={CUBLAS_VERSION}`"
+        return ""
 
     @property
     def name(self) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import _ctypes
 import importlib.metadata
+import shutil
+import sys
 
 import pytest
 import torch
@@ -104,3 +107,22 @@ def test_off_zero_gpu_a_function_is_left_alone():
 
     assert not devices.zero_gpu()
     assert devices.gpu(60)(function) is function
+
+
+def test_a_missing_cublas_is_named_with_its_package(monkeypatch):
+    monkeypatch.setattr(devices, "CUBLAS_LIBRARIES", ("libcublas.so.nowhere",))
+    assert "pip install nvidia-cublas-cu12==" in Device("cuda").load_cublas()
+    assert Device("cpu").load_cublas() == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux looks libraries up this way")
+def test_cublas_is_loaded_from_its_package(tmp_path, monkeypatch):
+    described = tmp_path / "nvidia_cublas_cu12-12.9.1.4.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: nvidia-cublas-cu12\nVersion: 12.9.1.4\n")
+    folder = tmp_path / "nvidia" / "cublas" / "lib"
+    folder.mkdir(parents=True)
+    shutil.copy(_ctypes.__file__, folder / "libexample.so.12")  # any library will do
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(devices, "CUBLAS_LIBRARIES", ("libexample.so.12",))
+    assert Device("cuda").load_cublas() == ""

@@ -182,26 +182,12 @@ def lane_columns(comparison: Comparison) -> list[Column[LaneRun]]:
     ]
 
 
-def _lag(field: str) -> Callable[[LaneRun], float | None]:
-    return lambda run: getattr(run.lags, field) if run.lags else None
-
-
-LAG_COLUMNS: list[Column[LaneRun]] = [
-    Column("compute_median_s", "Behind by computing", _lag("compute_median_s"), seconds),
-    Column("compute_p95_s", "Nineteen words of twenty within", _lag("compute_p95_s"), seconds),
-    Column("policy_median_s", "Held back until sure", _lag("policy_median_s"), seconds),
-    Column("first_commit_s", "First word after", _lag("first_commit_s"), seconds),
-    Column("cannot_keep_up_from_s", "Falls behind from", _lag("cannot_keep_up_from_s"), length),
-]
-"""Of a live run, beside the others; medians over words."""
-
-
 def comparison_table(comparison: Comparison, *, speed_up: bool = True) -> Table:
     """A row a lane; what applies to none of them, such as word errors without a reference, is left out.
 
     ``speed_up``: false where such a figure would mislead.
     """
-    columns = [column for column in lane_columns(comparison) if speed_up or column.name != "speed_up"] + LAG_COLUMNS
+    columns = [column for column in lane_columns(comparison) if speed_up or column.name != "speed_up"]
     known = [column for column in columns if any(column.value(run) is not None for run in comparison.runs)]
     return table("Times", known, comparison.runs)
 

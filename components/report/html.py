@@ -183,10 +183,6 @@ def steps(title: str, items: Sequence[str]) -> str:
     return _parts().steps(title, items)
 
 
-def warnings(texts: Sequence[str]) -> str:
-    return _parts().warnings(texts)
-
-
 @cache
 def _environment() -> Environment:
     environment = Environment(

@@ -154,23 +154,6 @@ def comparison_markdown(comparison: Comparison, url: str = "") -> str:
     return "\n".join([*lines, *([f"\n<{url}>"] if url else [])])
 
 
-def report_markdown(report: Report) -> str:
-    """A benchmark to paste."""
-    title = (
-        f"**{escaped(report.data or report.pair)}**, {counted(report.summary.clips, 'clip')}, {escaped(report.pair)}"
-    )
-    where = escaped(f"Measured on {columns.machine_line(report.machine)}.")
-    table = markdown_table(columns.totals_table(report).turned())
-    return "\n\n".join([title, escaped(report_headline(report).sentence), table, where])
-
-
-def speed_markdown(runs: Sequence[SpeedRun]) -> str:
-    """Speed runs to paste: one table of them all."""
-    return "\n".join(
-        [*(f"- {escaped(speed_line(run))}" for run in runs), "", markdown_table(columns.speed_table(runs))]
-    )
-
-
 def speed_share(run: SpeedRun) -> str:
     """A speed run to post: a link, its table, and, folded, the JSON that the Models tab opens."""
     name = file_name(run)

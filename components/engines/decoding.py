@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from components.engines.linear import linear
+from components.engines.prompt import TIMESTAMPS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -42,94 +45,161 @@ ROUNDS_A_LOOK = 8
 
 
 class TokenRules:
-    """What Whisper may write next, as masks: Transformers' three logits processors for Whisper, without reading back.
+    """What Whisper may write next: Transformers' three logits processors for Whisper, without reading back.
 
     ``generation_config``: its ``suppress_tokens``, ``begin_suppress_tokens``, ``max_initial_timestamp_index``,
     ``no_timestamps_token_id`` and ``eos_token_id`` count. ``prompt_length``: tokens before the first generated one.
+    ``ids``: the tokens that the columns of the logits stand for, in rising order; every timestamp is among them.
     """
 
-    def __init__(
-        self, generation_config: Any, *, prompt_length: int, timestamps: bool, vocabulary: int, device: torch.device
-    ) -> None:
+    def __init__(self, generation_config: Any, *, prompt_length: int, timestamps: bool, ids: torch.Tensor) -> None:
         self.prompt_length = prompt_length
         self.timestamps = timestamps
+        self.ids = ids
         self.first_timestamp = generation_config.no_timestamps_token_id + 1
-        self.ids = torch.arange(vocabulary, device=device)
+        self.last_timestamp = self.first_timestamp + TIMESTAMPS - 1
 
         def listed(tokens: Sequence[int] | None) -> torch.Tensor:
-            return torch.isin(self.ids, torch.tensor(list(tokens or ()), dtype=torch.long, device=device))
+            return torch.isin(ids, torch.tensor(list(tokens or ()), dtype=torch.long, device=ids.device))
+
+        def column(token: int) -> int:
+            return int((ids < token).sum())
 
         never = listed(generation_config.suppress_tokens)
         at_begin = listed(generation_config.begin_suppress_tokens)
-        self.is_timestamp = self.ids >= self.first_timestamp
         if timestamps:
             never = never | listed([generation_config.no_timestamps_token_id])
-            at_begin = at_begin | ~self.is_timestamp
+            at_begin = at_begin | (ids < self.first_timestamp) | (ids > self.last_timestamp)
             if (last := getattr(generation_config, "max_initial_timestamp_index", None)) is not None:
-                at_begin = at_begin | (self.ids > self.first_timestamp + last)
-        self.never, self.at_begin = never, at_begin
-        self.is_text = self.ids < generation_config.eos_token_id
-
-    def scores(self, logits: torch.Tensor, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """The logits of the tokens allowed at each of ``positions``, minus infinity for others; float32.
-
-        ``logits``: shape ``(n, vocabulary)``; ``tokens``: the sequence, shape ``(slots,)``, of which each row sees what
-        lies before its position.
-        """
-        forbidden = self.never | ((positions == self.prompt_length)[:, None] & self.at_begin)
-        scores = logits.float()
-        if not self.timestamps:
-            return scores.masked_fill(forbidden, -torch.inf)
-        generated = positions - self.prompt_length
-        last_is_timestamp = (generated >= 1) & (tokens[positions - 1] >= self.first_timestamp)
-        before_is_timestamp = (generated < 2) | (tokens[positions - 2] >= self.first_timestamp)
-        pair_is_done = last_is_timestamp & before_is_timestamp  # text or the end comes next
-        pair_is_open = last_is_timestamp & ~before_is_timestamp  # its second timestamp, or the end, comes next
-        slots = self.slots(tokens)
-        earlier = (slots >= self.prompt_length) & (slots < positions[:, None])
-        # Timestamps never fall, so the largest is the last; a new pair may not start where the last one ended at 0.00.
-        latest = torch.where(earlier & (tokens >= self.first_timestamp), tokens, -1).amax(dim=-1)
-        lowest = torch.where(latest < 0, self.first_timestamp, latest + (~pair_is_open).long())
-        forbidden = (
-            forbidden
-            | (pair_is_done[:, None] & self.is_timestamp)
-            | (pair_is_open[:, None] & self.is_text)
-            | (self.is_timestamp & (self.ids < lowest[:, None]))
+                at_begin = at_begin | (ids > self.first_timestamp + last)
+        # As numbers to add: one pass over the logits, where a mask and a fill are two.
+        self.never = torch.zeros(len(ids), device=ids.device).masked_fill_(never, -torch.inf)
+        self.at_begin = torch.zeros_like(self.never).masked_fill_(at_begin, -torch.inf)
+        self.end, self.times, self.after = map(
+            column, (generation_config.eos_token_id, self.first_timestamp, self.last_timestamp + 1)
         )
-        scores = scores.masked_fill(forbidden, -torch.inf)
-        # Where the timestamps together are likelier than any one word, a timestamp it is.
-        likelihoods = functional.log_softmax(scores, dim=-1)
-        timestamp = likelihoods[:, self.first_timestamp :].logsumexp(dim=-1)
-        word = likelihoods[:, : self.first_timestamp].amax(dim=-1)
-        return scores.masked_fill((timestamp > word)[:, None] & ~self.is_timestamp, -torch.inf)
 
-    def slots(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Indices of the sequence."""
-        return torch.arange(len(tokens), device=tokens.device)
+    def choose(
+        self, logits: torch.Tensor, tokens: torch.Tensor, positions: torch.Tensor, *, begins: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best token allowed at each of ``positions``, shape ``(n,)``, and its logit.
+
+        ``logits``: shape ``(n, len(ids))``; ``tokens``: the sequence of each row, shape ``(n, slots)``, of which it
+        sees what lies before its position. ``begins``: rows, from the top, whose position is the first after the
+        prompt.
+        """
+        scores = logits.float() + self.never
+        if begins:
+            scores[:begins] += self.at_begin
+        if not self.timestamps:
+            best, column = scores.max(dim=-1)
+            return self.ids[column], best
+        done, opened, lowest = self._history(tokens, positions)
+        word, word_column = self._best_word(scores, opened)
+        times = scores[:, self.times : self.after]
+        forbidden = done[:, None] | (self.ids[self.times : self.after] < lowest[:, None])
+        times = times.masked_fill(forbidden, -torch.inf)
+        time, time_column = times.max(dim=-1)
+        # Where the timestamps together are likelier than any one word, a timestamp it is.
+        is_time = times.logsumexp(dim=-1) > word
+        column = torch.where(is_time, time_column + self.times, word_column)
+        return self.ids[column], torch.where(is_time, time, word)
+
+    def _history(
+        self, tokens: torch.Tensor, positions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of each row: whether a pair of timestamps is done, whether one is open, the lowest timestamp allowed."""
+        is_time = (tokens >= self.first_timestamp) & (tokens <= self.last_timestamp)
+        generated = positions - self.prompt_length
+        last = (generated >= 1) & is_time.gather(1, (positions - 1)[:, None])[:, 0]
+        before = (generated < 2) | is_time.gather(1, (positions - 2).clamp(min=0)[:, None])[:, 0]
+        done = last & before  # text or the end comes next
+        opened = last & ~before  # its second timestamp, or the end, comes next
+        slots = torch.arange(tokens.shape[1], device=tokens.device)
+        earlier = is_time & (slots >= self.prompt_length) & (slots < positions[:, None])
+        # Timestamps never fall, so the largest is the last; a new pair may not start where the last one ended at 0.00.
+        latest = torch.where(earlier, tokens, -1).amax(dim=-1)
+        lowest = torch.where(latest < 0, self.first_timestamp, latest + (~opened).long())
+        return done, opened, lowest
+
+    def _best_word(self, scores: torch.Tensor, opened: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Best score and column of what is no timestamp; only the end and its like where a pair is open."""
+        best, column = scores[:, self.end : self.times].max(dim=-1)
+        column = column + self.end
+        for start, stop in ((0, self.end), (self.after, scores.shape[1])):
+            if start < stop:
+                text, text_column = scores[:, start:stop].max(dim=-1)
+                better = ~opened & (text > best)
+                best, column = torch.where(better, text, best), torch.where(better, text_column + start, column)
+        return best, column
+
+
+class _Layer:
+    """Weights of one decoder layer, ready for a few rows at a time; q, k and v in one product."""
+
+    def __init__(self, layer: Any) -> None:
+        attention, cross = layer.self_attn, layer.encoder_attn
+        self.norms = [
+            (norm.weight, norm.bias, norm.eps)
+            for norm in (layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm)
+        ]
+        self.qkv = linear(*_joined(attention.q_proj, attention.k_proj, attention.v_proj))
+        self.out = linear(attention.out_proj.weight, attention.out_proj.bias)
+        self.cross_query = linear(cross.q_proj.weight, cross.q_proj.bias)
+        self.cross_out = linear(cross.out_proj.weight, cross.out_proj.bias)
+        self.cross_keys, self.cross_values = cross.k_proj, cross.v_proj
+        self.fc1, self.fc2 = linear(layer.fc1.weight, layer.fc1.bias), linear(layer.fc2.weight, layer.fc2.bias)
+        self.activation = layer.activation_fn
+
+    def normalise(self, index: int, rows: torch.Tensor) -> torch.Tensor:
+        weight, bias, epsilon = self.norms[index]
+        return functional.layer_norm(rows, rows.shape[-1:], weight, bias, epsilon)
+
+
+def _joined(*modules: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights and biases of linear modules one under another; the modules then read the joined ones."""
+    weight = torch.cat([module.weight for module in modules])
+    biases = [module.weight.new_zeros(len(module.weight)) if module.bias is None else module.bias for module in modules]
+    for module, part in zip(modules, weight.split([len(module.weight) for module in modules]), strict=True):
+        module.weight.data = part
+    return weight, torch.cat(biases)
 
 
 class CachedDecoder:
-    """One sequence through the layers of a Whisper decoder, with caches of fixed size.
+    """Sequences of equal length through the layers of a Whisper decoder, with caches of fixed size.
 
-    ``model``: a ``WhisperForConditionalGeneration``, whose modules are used as they are.
+    ``model``: a ``WhisperForConditionalGeneration``. ``ids``: the tokens to project onto, all of them by default.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.decoder, self.project = model.get_decoder(), model.proj_out
-        config, weight = model.config, model.proj_out.weight
+    def __init__(self, model: Any, ids: torch.Tensor | None = None) -> None:
+        self.model, decoder, config = model, model.get_decoder(), model.config
+        self.layers = [_Layer(layer) for layer in decoder.layers]
+        self.embeddings, self.positions = decoder.embed_tokens.weight, decoder.embed_positions.weight
+        self.norm = decoder.layer_norm
+        self.ids = torch.arange(config.vocab_size, device=model.device) if ids is None else ids.to(model.device)
+        projection = model.proj_out.weight
+        self.project = linear(projection if ids is None else projection[self.ids], None)
         self.slots = config.max_target_positions
-        layers, heads = len(self.decoder.layers), config.decoder_attention_heads
-        # Keys and values of each layer, head by head in one piece: read in strides they take a CPU twice as long.
-        shape = (layers, 2, 1, heads, self.slots, config.d_model // heads)
-        self.own = weight.new_zeros(shape)
-        self.cross = weight.new_zeros(*shape[:4], config.max_source_positions, shape[-1])
+        self.heads = config.decoder_attention_heads
+        self.frames = config.max_source_positions
+        self.batch = 0
+        self.resize(1)
+
+    def resize(self, batch: int) -> None:
+        """Make room for so many sequences; what the caches held is lost where there was less."""
+        if batch > self.batch:
+            weight, self.batch = self.embeddings, batch
+            # Keys and values of each layer, head by head in one piece: read in strides they take a CPU twice as long.
+            shape = (len(self.layers), 2, batch, self.heads, self.slots, weight.shape[1] // self.heads)
+            self.own = weight.new_zeros(shape)
+            self.cross = weight.new_zeros(*shape[:4], self.frames, shape[-1])
 
     def listen(self, encoder_states: torch.Tensor) -> None:
-        """Project the encoder's output, shape ``(1, max_source_positions, width)``, for every layer: once a window."""
-        for layer, (keys, values) in zip(self.decoder.layers, self.cross, strict=True):
-            attention = layer.encoder_attn
-            keys.copy_(_heads(attention.k_proj(encoder_states), attention))
-            values.copy_(_heads(attention.v_proj(encoder_states), attention))
+        """Project the encoder's output, shape ``(n, max_source_positions, width)``, for every layer: once a window."""
+        count = len(encoder_states)
+        for layer, (keys, values) in zip(self.layers, self.cross, strict=True):
+            keys[:count].copy_(self._split(layer.cross_keys(encoder_states)))
+            values[:count].copy_(self._split(layer.cross_values(encoder_states)))
 
     def forget(self) -> None:
         """Clear the slots, for passes that look at all of them.
@@ -138,40 +208,46 @@ class CachedDecoder:
         """
         self.own.zero_()
 
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with some of the sequences alone; they become the first ones."""
+        for caches in (self.own, self.cross):
+            for layer in caches:
+                layer[:, : len(rows)] = layer[:, rows]
+
     def logits(
         self, tokens: torch.Tensor, positions: torch.Tensor, length: int, mask: torch.Tensor | None, keep: int
     ) -> torch.Tensor:
-        """Logits after the last ``keep`` of ``tokens``, shape ``(keep, vocabulary)``.
+        """Logits after the last ``keep`` tokens of each sequence, shape ``(sequences * keep, len(ids))``.
 
-        ``tokens`` and ``positions``: int64, shape ``(n,)``; their keys and values are written to the caches.
-        ``length``: slots of the caches to look at; ``mask``: 0 for those that each token may see, minus infinity for
-        others, ``(n, length)``.
+        ``tokens``: int64, shape ``(sequences, n)``, at ``positions``, shape ``(n,)``; their keys and values are written
+        to the caches. ``length``: slots of the caches to look at; ``mask``: 0 for those that each token may see, minus
+        infinity for others, ``(n, length)``.
         """
-        decoder = self.decoder
-        hidden = (decoder.embed_tokens(tokens) + decoder.embed_positions.weight[positions])[None]
-        for layer, (keys, values), (cross_keys, cross_values) in zip(decoder.layers, self.own, self.cross, strict=True):
-            attention, state = layer.self_attn, layer.self_attn_layer_norm(hidden)
-            keys.index_copy_(2, positions, _heads(attention.k_proj(state), attention))
-            values.index_copy_(2, positions, _heads(attention.v_proj(state), attention))
-            hidden = hidden + _attend(attention, state, keys[:, :, :length], values[:, :, :length], mask)
-            state = layer.encoder_attn_layer_norm(hidden)
-            hidden = hidden + _attend(layer.encoder_attn, state, cross_keys, cross_values, None)
-            state = layer.final_layer_norm(hidden)
-            hidden = hidden + layer.fc2(layer.activation_fn(layer.fc1(state)))
-        return self.project(decoder.layer_norm(hidden[0, -keep:]))
+        count, new = tokens.shape
+        hidden = (self.embeddings[tokens] + self.positions[positions]).flatten(0, 1)
+        for layer, own, cross in zip(self.layers, self.own, self.cross, strict=True):
+            query, *pair = self._split(layer.qkv(layer.normalise(0, hidden)).view(count, new, -1)).chunk(3, dim=1)
+            for cache, part in zip(own, pair, strict=True):
+                cache[:count].index_copy_(2, positions, part)
+            keys, values = own[:, :count, :, :length]
+            hidden = hidden + layer.out(self._attend(query, keys, values, mask))
+            query = self._split(layer.cross_query(layer.normalise(1, hidden)).view(count, new, -1))
+            hidden = hidden + layer.cross_out(self._attend(query, cross[0, :count], cross[1, :count], None))
+            hidden = hidden + layer.fc2(layer.activation(layer.fc1(layer.normalise(2, hidden))))
+        last = hidden.view(count, new, -1)[:, new - keep :].flatten(0, 1)
+        return self.project(
+            functional.layer_norm(last, last.shape[-1:], self.norm.weight, self.norm.bias, self.norm.eps)
+        )
 
+    def _split(self, rows: torch.Tensor) -> torch.Tensor:
+        """Shape ``(sequences, n, k * width)`` to ``(sequences, k * heads, n, width / heads)``."""
+        return rows.unflatten(-1, (-1, self.own.shape[-1])).transpose(1, 2)
 
-def _heads(state: torch.Tensor, attention: Any) -> torch.Tensor:
-    """``(1, n, width)`` to ``(1, heads, n, width / heads)``."""
-    return state.unflatten(-1, (attention.num_heads, attention.head_dim)).transpose(1, 2)
-
-
-def _attend(
-    attention: Any, state: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
-) -> torch.Tensor:
-    query = _heads(attention.q_proj(state) * attention.scaling, attention)  # scaled first, as Transformers does
-    read = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=1.0)
-    return attention.out_proj(read.transpose(1, 2).flatten(2))
+    def _attend(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        read = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        return read.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 @dataclass
@@ -198,14 +274,15 @@ class Decoded:
 
 
 class Loop:
-    """Decodes windows one after another; greedy, or with a student that drafts.
+    """Decodes windows, one after another or several side by side; greedy, or with a student that drafts.
 
-    A round (arXiv 2211.17192, for greedy choice): the student writes ``draft_tokens``, the teacher chooses at each of
-    their places and the one after in a single pass, and its choices hold as far as the drafts agree with them, and one
+    A round (arXiv 2211.17192, for greedy choice): the student writes some drafts, the teacher chooses at each of their
+    positions and the one after in a single pass, and its choices hold as far as the drafts agree with them, and one
     further. So the tokens are the teacher's, whatever the student writes. Without a student a round is one token.
 
     ``graphs``: every round is one captured graph; needs ``device.graphs_unavailable()`` to be empty. ``draft_tokens``:
     at most in a round. ``sure``: the probability below which a draft is the round's last; graphs cannot look.
+    ``draft_ids``: the tokens that the student chooses from while it drafts (FR-Spec, arXiv 2502.14856); all by default.
     """
 
     def __init__(
@@ -217,20 +294,20 @@ class Loop:
         graphs: bool = False,
         draft_tokens: int | None = None,
         sure: float = SURE,
+        draft_ids: torch.Tensor | None = None,
     ) -> None:
         self.device, self.graphs, self.sure = device, graphs, sure
         if draft_tokens is None:
             draft_tokens = GRAPH_DRAFT_TOKENS if graphs else DRAFT_TOKENS
         self.teacher = CachedDecoder(teacher)
-        self.student = CachedDecoder(student) if student is not None else None
+        self.student = CachedDecoder(student, draft_ids) if student is not None else None
         self.draft_tokens = draft_tokens if student is not None else 0
         self.end_token = teacher.generation_config.eos_token_id
-        self.vocabulary = teacher.config.vocab_size
         self.generation_config = teacher.generation_config
         where: dict[str, Any] = {"dtype": torch.long, "device": teacher.device}
-        slots = self.teacher.slots
-        self.tokens = torch.zeros(slots + self.draft_tokens + 2, **where)
-        self.indices = torch.arange(slots + self.draft_tokens + 2, **where)
+        slots = self.teacher.slots + self.draft_tokens + 2
+        self.tokens = torch.zeros(1, slots, **where)
+        self.indices = torch.arange(slots, **where)
         self.position = torch.zeros(1, **where)  # of the last token that is settled; read by graphs only
         self.accepted = torch.zeros(1, **where)
         config = teacher.config
@@ -239,21 +316,21 @@ class Loop:
             if graphs
             else None
         )
-        self._rules: dict[tuple[int, bool], TokenRules] = {}
+        self._rules: dict[tuple[int, bool, bool], TokenRules] = {}
         self._replays: dict[tuple[int, bool, bool], Callable[[], None]] = {}
         self._listen: Callable[[], None] | None = None
+        self._student_read = 0  # tokens of the sequence that the student has read and that still hold
 
     def prepare(self, prompt_length: int, *, timestamps: bool) -> None:
         """Capture the graphs for prompts of this length, outside the clock; nothing to do without graphs."""
         if not self.graphs:
             return
-        rules = self._rules_for(prompt_length, timestamps=timestamps)
         if self._listen is None:
             self._listen = self.device.capture(self._listen_to_static)
             self._listen()  # a capture runs nothing: rounds that warm up must not read memory that nobody wrote
         for first in (True, False):
             self.position.fill_(prompt_length - first)  # where such a round may find it
-            run = functools.partial(self._static_round, rules, first=first)
+            run = functools.partial(self._static_round, prompt_length, timestamps=timestamps, first=first)
             self._replays[prompt_length, timestamps, first] = self.device.capture(run)
 
     def decode(
@@ -265,111 +342,167 @@ class Loop:
         max_length: int,
         check: Callable[[], None] = lambda: None,
         clock: Callable[[], float] | None = None,
+        draft: Sequence[int] = (),
         ends: bool = True,
     ) -> Decoded:
         """Tokens after ``prompt``, until the end token or until there are ``max_length`` with the prompt.
 
         ``encoder_states``: shape ``(1, frames, width)``. ``check`` is called before every round, and may raise.
-        ``clock`` is read after every round, and never waits for the device. ``ends``: false to go on after the end
-        token, for timing a fixed length.
+        ``clock`` is read after every round, and never waits for the device. ``draft``: tokens to check all at once in
+        the first round, as if a student had written them; graphs leave them aside. ``ends``: false to go on after the
+        end token, for timing a fixed length.
         """
-        rules = self._rules_for(len(prompt), timestamps=timestamps)
-        self.tokens[: len(prompt)] = torch.tensor(prompt, device=self.tokens.device)
+        self.tokens[0, : len(prompt)] = torch.tensor(prompt, device=self.tokens.device)
         end = self.end_token if ends else None
         max_length = min(max_length, self.teacher.slots)
         if self.graphs:
-            return self._decode_by_graphs(encoder_states, rules, max_length, check, clock=clock, end=end)
+            return self._decode_by_graphs(
+                encoder_states, len(prompt), max_length, check, timestamps=timestamps, clock=clock, end=end
+            )
         self._listen_to(encoder_states)
         found, position, first = Decoded([]), len(prompt) - 1, True
+        self._student_read = 0
         while position + 1 < max_length:
             check()
-            drafts = self._draft(
-                rules, position, min(self.draft_tokens, max_length - 2 - position), first=first, end=end
-            )
-            choices, accepted = self._round(rules, position, drafts, first=first)
+            room = max_length - 2 - position
+            drafts = self._given(draft[:room], position) if first else 0
+            drafts = drafts or self._draft(len(prompt), position, min(self.draft_tokens, room), timestamps, end)
+            choices, accepted = self._round(len(prompt), position, drafts, timestamps=timestamps, first=first)
             count = int(accepted) if drafts else 0
             found.passes += 1
             found.drafted += drafts
             found.accepted += count
+            self._student_read = min(self._student_read, position + count + 1)
             position += count + 1
             first = False
             if found.add(choices[: count + 1].tolist(), end, clock):
                 break
         return found
 
+    def decode_batch(
+        self,
+        encoder_states: torch.Tensor,
+        prompt: Sequence[int],
+        *,
+        timestamps: bool,
+        max_length: int,
+        check: Callable[[], None] = lambda: None,
+    ) -> list[Decoded]:
+        """As ``decode``, for several windows side by side, without drafts; ``encoder_states``: ``(n, frames, width)``.
+
+        A window that has ended is decoded on beside the others, and left out once half of them have ended.
+        """
+        count, position, first = len(encoder_states), len(prompt) - 1, True
+        if len(self.tokens) < count:
+            self.tokens = self.tokens.new_zeros(count, self.tokens.shape[1])
+        self.tokens[:count, : len(prompt)] = torch.tensor(prompt, device=self.tokens.device)
+        self.teacher.resize(count)
+        self.teacher.listen(encoder_states)
+        rules = self._rules_for(len(prompt), timestamps=timestamps)
+        found, rows = [Decoded([]) for _ in range(count)], list(range(count))
+        going = set(rows)
+        while going and position + 1 < min(max_length, self.teacher.slots):
+            check()
+            start, new = (0, len(prompt)) if first else (position, 1)
+            choices, _ = self._pass(self.teacher, rules, start, new, keep=1, first=first, count=len(rows))
+            for row, token in zip(rows, choices.tolist(), strict=True):
+                if row in going and found[row].add([token], self.end_token, None):
+                    going.discard(row)
+            position, first = position + 1, False
+            if 0 < len(going) <= len(rows) // 2:
+                kept = torch.tensor([place for place, row in enumerate(rows) if row in going], device=choices.device)
+                self.teacher.keep(kept)
+                self.tokens[: len(kept)] = self.tokens[kept]
+                rows = [row for row in rows if row in going]
+        return found
+
     # -- one round
 
-    def _draft(self, rules: TokenRules, position: Any, drafts: int, *, first: bool, end: int | None = None) -> int:
+    def _given(self, draft: Sequence[int], position: int) -> int:
+        """Write a draft that came with the request after the prompt; its length."""
+        draft = list(draft)
+        self.tokens[0, position + 1 : position + 1 + len(draft)] = torch.tensor(draft, dtype=torch.long)
+        return len(draft)
+
+    def _draft(self, prompt_length: int, position: int, drafts: int, timestamps: bool, end: int | None) -> int:
         """Let the student write after ``position``: so many tokens, or up to the end, or to one it is unsure of.
 
-        Returns how many it wrote. It has read all that is settled but at most the last two tokens, so that it begins by
-        reading two; in the first round, by reading the prompt.
+        Returns how many it wrote. It begins by reading what is settled and it has not read.
         """
-        if not drafts or self.student is None:
+        if drafts <= 0 or self.student is None:
             return 0
-        start, count = (0, rules.prompt_length) if first else (position - 1, 2)
+        rules = self._rules_for(prompt_length, timestamps=timestamps, student=True)
+        start, count = self._student_read, position + 1 - self._student_read
         for draft in range(drafts):
-            choices, scores = self._pass(self.student, rules, start, count, keep=1)
-            if not self.graphs and (
-                int(choices) == end or (self.sure > 0 and float(scores.softmax(dim=-1).amax()) < self.sure)
-            ):
+            first = position + draft + 1 == prompt_length
+            choices, sure = self._pass(self.student, rules, start, count, keep=1, first=first, sure=self.sure > 0)
+            self._student_read = position + draft + 1
+            if int(choices) == end or (self.sure > 0 and float(sure) < self.sure):
                 return draft + 1
             start, count = position + draft + 1, 1
         return drafts
 
     def _round(
-        self, rules: TokenRules, position: Any, drafts: int, *, first: bool
+        self, prompt_length: int, position: Any, drafts: int, *, timestamps: bool, first: bool
     ) -> tuple[torch.Tensor, torch.Tensor | int]:
         """Choose and compare: the teacher's choices, of which one more than accepted hold.
 
         ``position``: of the last settled token, which the teacher has not read yet; the first round reads the prompt.
         ``drafts``: tokens that the student wrote after it.
         """
-        start, count = (0, rules.prompt_length + drafts) if first else (position, 1 + drafts)
+        rules = self._rules_for(prompt_length, timestamps=timestamps)
+        start, count = (0, prompt_length + drafts) if first else (position, 1 + drafts)
         if not drafts:
-            return self._pass(self.teacher, rules, start, count, keep=1)[0], 0
-        proposed = self.tokens[self.indices[:drafts] + position + 1]
-        choices, _ = self._pass(self.teacher, rules, start, count, keep=drafts + 1)
+            return self._pass(self.teacher, rules, start, count, keep=1, first=first)[0], 0
+        proposed = self.tokens[0, self.indices[:drafts] + position + 1]
+        choices, _ = self._pass(self.teacher, rules, start, count, keep=drafts + 1, first=first)
         return choices, (choices[:drafts] == proposed).long().cumprod(dim=0).sum()
 
     def _pass(
-        self, decoder: CachedDecoder, rules: TokenRules, start: Any, count: int, keep: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Read ``count`` tokens from ``start`` on, choose what follows the last ``keep`` of them, write it there.
+        self,
+        decoder: CachedDecoder,
+        rules: TokenRules,
+        start: Any,
+        new: int,
+        *,
+        keep: int,
+        first: bool,
+        count: int = 1,
+        sure: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Read ``new`` tokens of ``count`` sequences from ``start`` on, choose what follows the last ``keep`` of them.
 
-        Returns the choices and the scores that they are the best of.
+        The choices are written there and returned, with their probabilities where they are asked for.
         """
-        positions = self.indices[:count] + start
+        positions = self.indices[:new] + start
         mask = None
         if self.graphs:
             # Drafts beyond the last slot are never used; they may write to the last one, which nobody reads after.
             positions, length = positions.clamp(max=decoder.slots - 1), decoder.slots
         else:
-            length = start + count
-        if self.graphs or count > 1:  # as numbers, once: given as booleans, every layer would turn them into numbers
+            length = start + new
+        if self.graphs or new > 1:  # as numbers, once: given as booleans, every layer would turn them into numbers
             hidden = self.indices[:length] > positions[:, None]
             mask = torch.zeros_like(hidden, dtype=decoder.own.dtype).masked_fill_(hidden, -torch.inf)
-        logits = decoder.logits(self.tokens[positions], positions, length, mask, keep)
+        tokens = self.tokens[:count]
+        logits = decoder.logits(tokens[:, positions], positions, length, mask, keep)
         following = positions[-keep:] + 1
-        scores = rules.scores(logits, self.tokens, following)
-        choices = scores.argmax(dim=-1)
-        self.tokens.index_copy_(0, following, choices)
-        return choices, scores
+        rows = max(count, keep)  # several sequences, or several positions of one
+        choices, best = rules.choose(logits, tokens.expand(rows, -1), following.expand(rows), begins=count * first)
+        tokens.index_copy_(1, following, choices.view(count, keep))
+        return choices, (best - logits.float().logsumexp(dim=-1)).exp() if sure else None
 
     def _listen_to(self, encoder_states: torch.Tensor) -> None:
         self.teacher.listen(encoder_states)
         if self.student is not None:
             self.student.listen(encoder_states)
 
-    def _rules_for(self, prompt_length: int, *, timestamps: bool) -> TokenRules:
-        key = prompt_length, timestamps
+    def _rules_for(self, prompt_length: int, *, timestamps: bool, student: bool = False) -> TokenRules:
+        key = prompt_length, timestamps, student
         if key not in self._rules:
+            decoder = self.student if student and self.student is not None else self.teacher
             self._rules[key] = TokenRules(
-                self.generation_config,
-                prompt_length=prompt_length,
-                timestamps=timestamps,
-                vocabulary=self.vocabulary,
-                device=self.tokens.device,
+                self.generation_config, prompt_length=prompt_length, timestamps=timestamps, ids=decoder.ids
             )
         return self._rules[key]
 
@@ -377,30 +510,39 @@ class Loop:
 
     def _listen_to_static(self) -> None:
         if self.encoder_states is None:
-            raise RuntimeError("a loop without graphs has no place for the encoder's output")
+            raise RuntimeError("a loop without graphs has no room for the encoder's output")
         for decoder in filter(None, (self.teacher, self.student)):
             decoder.forget()
         self._listen_to(self.encoder_states)
 
-    def _static_round(self, rules: TokenRules, *, first: bool) -> None:
-        drafts = self._draft(rules, self.position, self.draft_tokens, first=first)
-        _, accepted = self._round(rules, self.position, drafts, first=first)
+    def _static_round(self, prompt_length: int, *, timestamps: bool, first: bool) -> None:
+        if self.student is not None:
+            self._static_draft(self.student, prompt_length, timestamps=timestamps, first=first)
+        _, accepted = self._round(prompt_length, self.position, self.draft_tokens, timestamps=timestamps, first=first)
         self.accepted.add_(accepted)
         self.position.add_(accepted + 1)
+
+    def _static_draft(self, student: CachedDecoder, prompt_length: int, *, timestamps: bool, first: bool) -> None:
+        """Let the student write; it begins by reading two tokens, of which it may know one, or the prompt."""
+        rules = self._rules_for(prompt_length, timestamps=timestamps, student=True)
+        start, new = (0, prompt_length) if first else (self.position - 1, 2)
+        for draft in range(self.draft_tokens):
+            self._pass(student, rules, start, new, keep=1, first=first and not draft)
+            start, new = self.position + draft + 1, 1
 
     def _decode_by_graphs(
         self,
         encoder_states: torch.Tensor,
-        rules: TokenRules,
+        prompt: int,
         max_length: int,
         check: Callable[[], None],
         *,
+        timestamps: bool,
         clock: Callable[[], float] | None,
         end: int | None,
     ) -> Decoded:
-        prompt = rules.prompt_length
-        if (prompt, rules.timestamps, True) not in self._replays:
-            self.prepare(prompt, timestamps=rules.timestamps)
+        if (prompt, timestamps, True) not in self._replays:
+            self.prepare(prompt, timestamps=timestamps)
         if self.encoder_states is None or self._listen is None:
             raise RuntimeError("a loop without graphs cannot replay them")
         self.encoder_states.copy_(encoder_states)
@@ -411,9 +553,9 @@ class Loop:
         while True:
             for _ in range(1 if self.draft_tokens else ROUNDS_A_LOOK):
                 check()
-                self._replays[prompt, rules.timestamps, rounds == 0]()
+                self._replays[prompt, timestamps, rounds == 0]()
                 rounds += 1
-            position, accepted, *tokens = torch.cat([self.position, self.accepted, self.tokens]).tolist()
+            position, accepted, *tokens = torch.cat([self.position, self.accepted, self.tokens[0]]).tolist()
             found.drafted, found.accepted = rounds * self.draft_tokens, accepted
             new = tokens[prompt + len(found.tokens) : min(position + 1, max_length)]
             if found.add(new, end, clock) or position + 1 >= max_length:

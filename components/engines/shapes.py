@@ -58,7 +58,7 @@ class ShapePair:
         layers, kept = teacher["decoder_layers"], student["decoder_layers"]
         indices = [round(index * (layers - 1) / max(kept - 1, 1)) for index in range(kept)]
         with torch.device(device.kind), torch.no_grad():
-            big = self._model(teacher)
+            big = self._model(teacher).half().to(self.dtype)  # published weights fit into float16
             for index, layer in enumerate(big.model.decoder.layers):
                 if index not in indices:
                     for branch in (layer.self_attn.out_proj, layer.encoder_attn.out_proj, layer.fc2):

@@ -101,16 +101,17 @@ class WhisperEngine(WindowedEngine):
 
     def decode(self, states: torch.Tensor, count: int, task: Task) -> list[Decoded]:
         if self.loop is not None:
-            return [self._loop_over(self.loop, states[row : row + 1], task) for row in range(count)]
+            return self._decode_by_loop(self.loop, states, count, task)
         options: dict[str, Any] = {}
         if task.language is not None:
             options |= {"language": task.language, "task": "transcribe"}
+        if task.limit < self.max_length - len(task.prompt):
+            options["max_new_tokens"] = task.limit
         sequences = self.model.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=states),
             return_timestamps=task.timestamps,
             force_unique_generate_call=True,  # these windows, once: seeking on is done here
             condition_on_prev_tokens=False,
-            max_new_tokens=task.limit,
             stopping_criteria=StoppingCriteriaList([_StopWhenCancelled()]),
             **options,
         )
@@ -123,16 +124,19 @@ class WhisperEngine(WindowedEngine):
         probabilities = logits[0, -1].float().index_select(0, torch.tensor(tokens, device=states.device)).softmax(dim=0)
         return dict(zip(codes, probabilities.tolist(), strict=True))
 
-    def _loop_over(self, loop: Loop, states: torch.Tensor, task: Task) -> Decoded:
-        """Decode one window with our own loop: the same tokens as ``generate``."""
-        return loop.decode(
-            states,
-            task.prompt,
-            timestamps=task.timestamps,
-            max_length=len(task.prompt) + task.limit,
-            check=check_caller,
-            clock=task.clock,
-        )
+    def _decode_by_loop(self, loop: Loop, states: torch.Tensor, count: int, task: Task) -> list[Decoded]:
+        """Decode with our own loop: the same tokens as ``generate``. With drafts or graphs one window at a time."""
+        options: dict[str, Any] = {
+            "timestamps": task.timestamps,
+            "max_length": len(task.prompt) + task.limit,
+            "check": check_caller,
+        }
+        if count > 1 and not loop.draft_tokens and not loop.graphs:
+            return loop.decode_batch(states, task.prompt, **options)
+        return [
+            loop.decode(window, task.prompt, clock=task.clock, draft=task.draft, **options)
+            for window in states.split(1)
+        ]
 
     def _up_to_end(self, tokens: list[int]) -> list[int]:
         """Without the padding after the end token, in a batch whose windows end at different lengths."""

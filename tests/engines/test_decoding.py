@@ -171,7 +171,7 @@ def test_the_rules_are_transformers_processors(seed):
         SuppressTokensLogitsProcessor([3, 21, 22]),
         WhisperTimeStampLogitsProcessor(config, begin_index=2),
     ]
-    rules = TokenRules(config, prompt_length=2, timestamps=True, vocabulary=60, device=torch.device("cpu"))
+    rules = TokenRules(config, prompt_length=2, timestamps=True, ids=torch.arange(60))
     tokens, every = torch.zeros(40, dtype=torch.long), []
     tokens[:2] = torch.tensor([21, 22])
     for position in range(2, 38):
@@ -179,13 +179,13 @@ def test_the_rules_are_transformers_processors(seed):
         scores = logits.clone()
         for processor in processors:
             scores = processor(tokens[None, :position], scores)
-        choice = rules.scores(logits, tokens, torch.tensor([position])).argmax()
+        choice, _ = rules.choose(logits, tokens[None], torch.tensor([position]), begins=position == 2)
         assert int(choice) == int(scores.argmax())
         tokens[position] = choice
         every.append(logits)
     assert len(set(tokens.tolist())) > 3
     # All places at once, as in a pass over drafts.
-    choices = rules.scores(torch.cat(every), tokens, torch.arange(2, 38)).argmax(dim=-1)
+    choices, _ = rules.choose(torch.cat(every), tokens.expand(36, -1), torch.arange(2, 38), begins=1)
     assert choices.tolist() == tokens[2:38].tolist()
 
 

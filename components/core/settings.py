@@ -42,7 +42,7 @@ OFFERED: Mapping[Hardware, tuple[str, ...]] = MappingProxyType(
 
 DTYPES = (AUTO, "float32", "float16", "bfloat16", "int8")
 ATTENTIONS = (AUTO, "eager", "sdpa", "flash_attention_2", "flash_attention_3")
-RUNTIMES = ("eager", "compiled")
+RUNTIMES = (AUTO, "eager", "compiled")
 
 # Whisper's language codes; English first, then as in its tokenizer.
 _CODES = """
@@ -75,7 +75,7 @@ class Settings:
     language: str = "en"
     dtype: str = AUTO
     attention: str = AUTO
-    runtime: str = "eager"
+    runtime: str = AUTO
     max_audio_s: float = DEFAULT_MAX_AUDIO_S
     allowed_origins: tuple[str, ...] = ()
     audio_links: bool = False
@@ -107,7 +107,7 @@ class Settings:
             language=reader.choice("LANGUAGE", LANGUAGES, "en"),
             dtype=reader.choice("DTYPE", DTYPES, AUTO),
             attention=reader.choice("ATTENTION", ATTENTIONS, AUTO),
-            runtime=reader.choice("RUNTIME", RUNTIMES, "eager"),
+            runtime=reader.choice("RUNTIME", RUNTIMES, AUTO),
             max_audio_s=reader.seconds("MAX_AUDIO_S", DEFAULT_MAX_AUDIO_S),
             allowed_origins=reader.origins("ALLOWED_ORIGINS"),
             audio_links=reader.choice("AUDIO_LINKS", ("no", "yes"), "no") == "yes",

@@ -19,6 +19,7 @@ from components.core.errors import CheckpointError, LaneError
 from components.engines.counting import model_info
 from components.engines.decoding import GraphedEncoder, Loop
 from components.engines.device import attention_candidates, resolve_dtype
+from components.engines.whisper import runs_loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,7 +133,7 @@ class ShapeEngine:
         self.graphed_encoder: GraphedEncoder | None = None
         self.loop: Loop | None = None
         compiled = pair.settings.runtime == "compiled"
-        if not compiled and lane.assistant is None:
+        if not runs_loop(pair.settings, pair.device) and lane.assistant is None:
             return
         self.runtime_note = pair.device.graphs_unavailable() if compiled else ""
         graphs = compiled and not self.runtime_note

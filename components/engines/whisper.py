@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from components.core.caller import NOBODY
 from components.core.errors import LaneError
+from components.core.settings import AUTO
 from components.engines.checkpoints import Models, load_config, load_processor
 from components.engines.counting import model_info
 from components.engines.decoding import Decoded, GraphedEncoder, Loop
@@ -29,6 +30,17 @@ if TYPE_CHECKING:
     from components.engines.windowed import Task
 
 logger = logging.getLogger(__name__)
+
+
+def runs_loop(settings: Settings, device: Device) -> bool:
+    """Whether our own loop decodes: where it is asked for, and by default in float32 on a CPU.
+
+    There it writes the tokens of ``generate``, and takes about half the time.
+    """
+    if settings.runtime != AUTO:
+        return settings.runtime == "compiled"
+    is_float32 = resolve_dtype(settings.dtype, device) == torch.float32
+    return device.kind == "cpu" and is_float32 and settings.attention in {AUTO, DEFAULT_ATTENTION}
 
 
 class _StopWhenCancelled(StoppingCriteria):
@@ -84,8 +96,9 @@ class WhisperEngine(WindowedEngine):
     @staticmethod
     def expected(settings: Settings, device: Device) -> dict[str, str]:
         """What will run, before it is loaded, where that is not what the settings say."""
-        unavailable = settings.runtime == "compiled" and device.graphs_unavailable()
-        return {"runtime": "loop"} if unavailable else {}
+        if not runs_loop(settings, device):
+            return {"runtime": "eager"}
+        return {"runtime": "loop" if settings.runtime == AUTO or device.graphs_unavailable() else "compiled"}
 
     def unload(self) -> None:
         del self.model, self.encoder, self.graphed_encoder, self.loop
@@ -131,12 +144,11 @@ class WhisperEngine(WindowedEngine):
             "max_length": len(task.prompt) + task.limit,
             "check": check_caller,
         }
-        if count > 1 and not loop.draft_tokens and not loop.graphs:
-            return loop.decode_batch(states, task.prompt, **options)
-        return [
-            loop.decode(window, task.prompt, clock=task.clock, draft=task.draft, **options)
-            for window in states.split(1)
-        ]
+        with loop.lock:
+            if count > 1 and not loop.draft_tokens and not loop.graphs:
+                return loop.decode_batch(states, task.prompt, **options)
+            options |= {"clock": task.clock, "draft": task.draft, "content_s": task.content_s}
+            return [loop.decode(window, task.prompt, **options) for window in states.split(1)]
 
     def _up_to_end(self, tokens: list[int]) -> list[int]:
         """Without the padding after the end token, in a batch whose windows end at different lengths."""
@@ -145,8 +157,8 @@ class WhisperEngine(WindowedEngine):
     # -- loading
 
     def _set_runtime(self, settings: Settings) -> None:
-        if settings.runtime == "compiled":
-            self._use_loop(graphs=True)
+        if runs_loop(settings, self.device):
+            self._use_loop(graphs=settings.runtime == "compiled")
 
     def _use_loop(self, student: Any = None, *, graphs: bool) -> None:
         """Decode with our own loop, as graphs where they are wanted and can be had; captured before any clock."""
@@ -159,13 +171,17 @@ class WhisperEngine(WindowedEngine):
             self.runtime_note += f" The decoder's attention is {DEFAULT_ATTENTION}."
         self.runtime_note = self.runtime_note.strip()
         with torch.no_grad(), running(NOBODY):
-            self.loop = Loop(self.model, student, device=self.device, graphs=graphs)
+            self.loop = Loop(self.model, student, device=self.device, graphs=graphs, draft_ids=self._draft_ids())
             if graphs:
                 self.graphed_encoder = GraphedEncoder(self.encoder, self.window_frames, self.device)
                 language = next(iter(self.special.languages), None)
                 for timestamps in (True, False):
                     prompt = self.special.prompt(language, timestamps=timestamps)
                     self.loop.prepare(len(prompt), timestamps=timestamps)
+
+    def _draft_ids(self) -> torch.Tensor | None:
+        """The tokens that a student chooses from while it drafts; ``None`` for all."""
+        return None
 
     def _set_attention(self, candidates: tuple[str, ...]) -> None:
         """Take the first kernel that works here. Only ``auto`` has more than one; why the first fails is noted."""

@@ -75,6 +75,8 @@ class Task:
     timestamps: bool
     limit: int
     """Tokens to write at most."""
+    content_s: float
+    """Seconds of audio in the longest window; what follows is padding."""
     draft: tuple[int, ...] = ()
     clock: Callable[[], float] | None = None
 
@@ -217,6 +219,7 @@ class WindowedEngine(abc.ABC):
             prompt,
             first.language if self.special.languages else None,
             first.timestamps,
+            content_s=max(min(job.span.end_s, job.clip.audio_length_s) - job.span.start_s for job in jobs if job.span),
             limit=room if options.max_new_tokens is None else min(room, options.max_new_tokens),
             draft=options.draft if alone and not first.decoded else (),
             clock=(lambda: stopwatch.elapsed_s("generation")) if alone else None,

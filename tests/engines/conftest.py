@@ -57,7 +57,7 @@ def student_lane(tiny_student: Path) -> LaneSpec:
 def engine(teacher_lane: LaneSpec) -> WhisperEngine:
     from components.engines.whisper import WhisperEngine
 
-    return WhisperEngine(teacher_lane, Settings(), Device("cpu"))
+    return WhisperEngine(teacher_lane, Settings(runtime="eager"), Device("cpu"))
 
 
 @pytest.fixture(scope="session")

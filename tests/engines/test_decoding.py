@@ -90,6 +90,59 @@ def test_the_tokens_of_generate(engine, student, states, timestamps):
     assert len({tuple(generated(engine, each, timestamps=timestamps)) for each in states}) > 1
 
 
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_windows_side_by_side_write_what_each_writes_alone(engine, states, timestamps):
+    """Of different lengths, so that those still going are moved together; more, and fewer, than the time before."""
+    prompt, options = prompt_of(engine, timestamps), {"timestamps": timestamps, "max_length": 448}
+    loop = Loop(engine.model, device=CPU)
+    with torch.no_grad():
+        alone = [loop.decode(each, prompt, **options).tokens for each in states]
+        for order in ([0, 1, 2, 0, 2], [2, 1], [1]):
+            found = loop.decode_batch(torch.cat([states[index] for index in order]), prompt, **options)
+            assert [each.tokens for each in found] == [alone[index] for index in order]
+        (short,) = loop.decode_batch(states[0], prompt, timestamps=timestamps, max_length=len(prompt) + 3)
+        assert short.tokens == alone[0][:3]
+
+
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_a_draft_that_came_with_the_request_saves_passes_and_changes_nothing(engine, student, states, timestamps):
+    prompt, options = prompt_of(engine, timestamps), {"timestamps": timestamps, "max_length": 448}
+    with torch.no_grad():
+        expected = Loop(engine.model, device=CPU).decode(states[0], prompt, **options).tokens
+        for assistant in (None, student):
+            loop = Loop(engine.model, assistant, device=CPU)
+            for draft in (expected, expected[:4], [*expected[:4], 5, 6, 7], [9], [3] * 446):
+                found = loop.decode(states[0], prompt, draft=draft, **options)
+                assert found.tokens == expected
+            assert loop.decode(states[0], prompt, draft=expected, **options).passes == 1
+
+
+def test_drafts_from_a_shortlist_change_nothing(engine, student, states):
+    prompt, special = prompt_of(engine, timestamps=True), engine.special
+    every = torch.arange(engine.model.config.vocab_size)
+    with torch.no_grad():
+        expected = [
+            Loop(engine.model, device=CPU).decode(each, prompt, timestamps=True, max_length=448) for each in states
+        ]
+        for words in (every[:0], every[60:90]):
+            ids = every[(every >= special.end) | torch.isin(every, words)]
+            loop = Loop(engine.model, student, device=CPU, draft_ids=ids)
+            assert len(loop.student.ids) == len(ids)
+            for each, greedy in zip(states, expected, strict=True):
+                found = loop.decode(each, prompt, timestamps=True, max_length=448)
+                assert found.tokens == greedy.tokens
+                assert 0 <= found.accepted < len(greedy.tokens)
+
+
+def test_padding_need_not_be_heard_for_drafts(engine, student, states):
+    prompt, loop = prompt_of(engine, timestamps=True), Loop(engine.model, student, device=CPU)
+    with torch.no_grad():
+        whole = loop.decode(states[0], prompt, timestamps=True, max_length=448)
+        part = loop.decode(states[0], prompt, timestamps=True, max_length=448, content_s=3.0)
+    assert part.tokens == whole.tokens
+    assert (loop.teacher.frames, loop.student.frames) == (1500, 200)
+
+
 def test_a_window_of_nan_leaves_nothing_behind(engine, student, states):
     """What half precision may do to one window must not reach the next through slots that are masked."""
     prompt = prompt_of(engine, timestamps=True)
@@ -126,6 +179,18 @@ def test_a_perfect_student_saves_five_passes_of_six(engine, states):
         assert found.passes == -(-447 // 6)
         greedy = Loop(engine.model, device=CPU).decode(states[0], prompt, timestamps=True, max_length=448, ends=False)
         assert (greedy.tokens, greedy.passes, greedy.drafted) == (found.tokens, 447, 0)
+
+
+def test_each_token_has_its_time(engine, student, states):
+    prompt, ticks = prompt_of(engine, timestamps=True), iter(range(1000))
+    with torch.no_grad():
+        for assistant, graphs in ((None, False), (student, False), (None, True)):
+            loop = Loop(engine.model, assistant, device=ReplayingDevice("cpu"), graphs=graphs)
+            found = loop.decode(states[0], prompt, timestamps=True, max_length=448, clock=lambda: float(next(ticks)))
+            assert len(found.times_s) == len(found.tokens)
+            assert found.times_s == sorted(found.times_s)
+            if assistant is None and not graphs:
+                assert len(set(found.times_s)) == len(found.tokens)
 
 
 def test_an_unsure_draft_is_the_last_of_its_round(engine, student, states):

@@ -112,6 +112,37 @@ def test_chunks_are_those_of_transformers_pipeline(engine, long_clip, parts):
     assert output.transcript.segments[-1].end_s <= 75.0
 
 
+@pytest.mark.parametrize("runtime", ["eager", "compiled", "ctranslate2"])
+@pytest.mark.parametrize("long_form", ["sequential", "chunked"])
+def test_a_batch_writes_what_each_clip_writes_alone(  # noqa: PLR0917
+    teacher_lane, speechlike_clip, long_clip, parts, runtime, long_form, tmp_path, monkeypatch
+):
+    """Short and long, with and without timestamps; in passes of all the windows that are left."""
+    if runtime == "ctranslate2":
+        from components.engines import ctranslate
+
+        monkeypatch.setattr(ctranslate, "cache_folder", lambda: tmp_path)
+        batched = ctranslate.CTranslateEngine(teacher_lane, Settings(), CPU)
+    else:
+        batched = WhisperEngine(teacher_lane, Settings(runtime=runtime), CPU)
+    reverse = replace(speechlike_clip, samples=speechlike_clip.samples[::-1].copy() * 2)
+    clips = [speechlike_clip, long_clip, reverse, speechlike_clip]
+    for timestamps in (True, False):
+        options = DecodingOptions(timestamps=timestamps, long_form=long_form)
+        alone = [batched.transcribe(clip, options, type(parts)()) for clip in clips]
+        together = type(parts)()
+        assert batched.transcribe_batch(clips, options, together) == alone
+        most = max(len(output.windows) for output in alone)
+        assert together.counts["encoder"] <= most + (not timestamps)
+        assert all(output.token_times_s is None for output in batched.transcribe_batch(clips, options, parts))
+
+
+def test_the_language_is_detected_outside_the_clock(engine, multilingual, speechlike_clip, parts):
+    assert engine.detect_language(speechlike_clip) == ("en", 1.0)
+    assert multilingual.detect_language(speechlike_clip) == ("en", 1.0)  # the only one that it knows
+    assert parts.events == []
+
+
 def test_a_window_at_the_token_limit_has_not_ended(engine, speechlike_clip, parts):
     output = engine.transcribe(speechlike_clip, DecodingOptions(timestamps=False, max_new_tokens=4), parts)
     assert output.generated_tokens == 4

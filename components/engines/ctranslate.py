@@ -71,6 +71,11 @@ class CTranslateEngine(WindowedEngine):
             )
         self.rules = json.loads((folder / RULES).read_text(encoding="utf-8"))
         self.special = SpecialTokens.of(self.rules)
+        if self.special.has_words_after(self.tokenizer):
+            raise CheckpointError(
+                f"{checkpoint_name(lane.checkpoint)} has words after the timestamps in its vocabulary, which "
+                f"CTranslate2 takes for times. Leave {lane.label} out."
+            )
         self.window_frames, self.max_length = 2 * config.max_source_positions, config.max_target_positions
         self.place = {"device": "cpu", "dtype": torch.float32}
         self.info = model_info(lane, config).model_copy(

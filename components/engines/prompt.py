@@ -100,6 +100,10 @@ class SpecialTokens:
     def is_timestamp(self, token: int) -> bool:
         return self.first_timestamp <= token <= self.last_timestamp
 
+    def has_words_after(self, tokenizer: Any) -> bool:
+        """Whether there are words after the timestamps, where Transformers and CTranslate2 take them for times."""
+        return len(tokenizer) > self.last_timestamp + 1
+
     def seconds(self, token: int) -> float:
         """The time that a timestamp token stands for, from the start of its window."""
         return (token - self.first_timestamp) * TIMESTAMP_S

@@ -159,6 +159,9 @@ class WhisperEngine(WindowedEngine):
     def _set_runtime(self, settings: Settings) -> None:
         if runs_loop(settings, self.device):
             self._use_loop(graphs=settings.runtime == "compiled")
+        elif self.special.has_words_after(self.tokenizer):
+            self._use_loop(graphs=False)
+            self.runtime_note += " Its vocabulary goes on after the timestamps, so that our own loop ran."
 
     def _use_loop(self, student: Any = None, *, graphs: bool) -> None:
         """Decode with our own loop, as graphs where they are wanted and can be had; captured before any clock."""

@@ -169,7 +169,7 @@ class WindowedEngine(abc.ABC):
             while waiting := [job for job in jobs if job.span is not None]:
                 first = waiting[0]
                 alike = [job for job in waiting if (job.language, job.timestamps) == (first.language, first.timestamps)]
-                self._run(alike, options, stopwatch)
+                self._run(alike, options, stopwatch, alone=len(jobs) == 1)
         return [self._output(job, options) for job in jobs]
 
     def detect_language(self, clip: AudioClip, caller: Caller = NOBODY) -> tuple[str, float]:
@@ -197,12 +197,12 @@ class WindowedEngine(abc.ABC):
 
     # -- one pass
 
-    def _run(self, jobs: list[_Job], options: DecodingOptions, stopwatch: Stopwatch) -> None:
+    def _run(self, jobs: list[_Job], options: DecodingOptions, stopwatch: Stopwatch, *, alone: bool) -> None:
         """Encode and decode the next window of each clip."""
         check_caller()
         spans = [job.span for job in jobs if job.span is not None]
         windows = torch.cat([job.features(span) for job, span in zip(jobs, spans, strict=True)])
-        task = self._task(jobs, options, stopwatch)
+        task = self._task(jobs, options, stopwatch, alone=alone)
         with stopwatch.part("generation"):
             with stopwatch.part("encoder"):
                 states = self.encode(windows)
@@ -211,8 +211,8 @@ class WindowedEngine(abc.ABC):
             job.decoded.append((span, decoded))
             job.send(decoded.tokens)
 
-    def _task(self, jobs: list[_Job], options: DecodingOptions, stopwatch: Stopwatch) -> Task:
-        first, alone = jobs[0], len(jobs) == 1
+    def _task(self, jobs: list[_Job], options: DecodingOptions, stopwatch: Stopwatch, *, alone: bool) -> Task:
+        first = jobs[0]
         prompt = self.special.prompt(first.language, timestamps=first.timestamps)
         room = self.max_length - len(prompt)
         return Task(

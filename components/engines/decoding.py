@@ -21,7 +21,7 @@ import torch
 from torch.nn import functional
 
 from components.core.types import WINDOW_S
-from components.engines.linear import linear
+from components.engines.linear import Linear, linear
 from components.engines.prompt import FRAME_S, TIMESTAMPS
 
 if TYPE_CHECKING:
@@ -145,18 +145,18 @@ class TokenRules:
 class _Layer:
     """Weights of one decoder layer, ready for a few rows at a time; q, k and v in one product."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, make: Callable[..., Linear]) -> None:
         attention, cross = layer.self_attn, layer.encoder_attn
         self.norms = [
             (norm.weight, norm.bias, norm.eps)
             for norm in (layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm)
         ]
-        self.qkv = linear(*_joined(attention.q_proj, attention.k_proj, attention.v_proj))
-        self.out = linear(attention.out_proj.weight, attention.out_proj.bias)
-        self.cross_query = linear(cross.q_proj.weight, cross.q_proj.bias)
-        self.cross_out = linear(cross.out_proj.weight, cross.out_proj.bias)
+        self.qkv = make(*_joined(attention.q_proj, attention.k_proj, attention.v_proj))
+        self.out, self.cross_query, self.cross_out, self.fc1, self.fc2 = (
+            make(module.weight, module.bias)
+            for module in (attention.out_proj, cross.q_proj, cross.out_proj, layer.fc1, layer.fc2)
+        )
         self.cross_keys, self.cross_values = cross.k_proj, cross.v_proj
-        self.fc1, self.fc2 = linear(layer.fc1.weight, layer.fc1.bias), linear(layer.fc2.weight, layer.fc2.bias)
         self.activation = layer.activation_fn
 
     def normalise(self, index: int, rows: torch.Tensor) -> torch.Tensor:
@@ -176,31 +176,33 @@ def _joined(*modules: Any) -> tuple[torch.Tensor, torch.Tensor]:
 class _Weights:
     """A decoder's weights, made ready; ``project`` goes onto the whole vocabulary."""
 
-    def __init__(self, model: Any) -> None:
-        self.layers = [_Layer(layer) for layer in model.get_decoder().layers]
-        self.project = linear(model.proj_out.weight, None)
+    def __init__(self, model: Any, *, int8: bool) -> None:
+        self.make = functools.partial(linear, int8=int8)
+        self.layers = [_Layer(layer, self.make) for layer in model.get_decoder().layers]
+        self.project = self.make(model.proj_out.weight, None)
 
 
-_weights: weakref.WeakKeyDictionary[Any, _Weights] = weakref.WeakKeyDictionary()
-"""Made ready once for all loops over a model, as long as it lives."""
+_weights: weakref.WeakKeyDictionary[Any, dict[bool, _Weights]] = weakref.WeakKeyDictionary()
+"""Made ready once for all loops over a model, as long as it lives; as they are, and in int8."""
 
 
 class CachedDecoder:
     """Sequences of equal length through the layers of a Whisper decoder, with caches of fixed size.
 
     ``model``: a ``WhisperForConditionalGeneration``. ``ids``: the tokens to project onto, all of them by default.
+    ``int8``: see ``linear``.
     """
 
-    def __init__(self, model: Any, ids: torch.Tensor | None = None) -> None:
+    def __init__(self, model: Any, ids: torch.Tensor | None = None, *, int8: bool = False) -> None:
         self.model, decoder, config = model, model.get_decoder(), model.config
-        if model not in _weights:
-            _weights[model] = _Weights(model)
-        self.layers, self.project = _weights[model].layers, _weights[model].project
+        kept = _weights.setdefault(model, {})
+        weights = kept[int8] if int8 in kept else kept.setdefault(int8, _Weights(model, int8=int8))
+        self.layers, self.project = weights.layers, weights.project
         self.embeddings, self.positions = decoder.embed_tokens.weight, decoder.embed_positions.weight
         self.norm = decoder.layer_norm
         self.ids = torch.arange(config.vocab_size, device=model.device) if ids is None else ids.to(model.device)
         if ids is not None:
-            self.project = linear(model.proj_out.weight[self.ids], None)
+            self.project = weights.make(model.proj_out.weight[self.ids], None)
         self.slots = config.max_target_positions
         self.heads = config.decoder_attention_heads
         self.frames = config.max_source_positions
@@ -306,6 +308,7 @@ class Loop:
     ``graphs``: every round is one captured graph; needs ``device.graphs_unavailable()`` to be empty. ``draft_tokens``:
     at most in a round. ``sure``: the probability of all drafts below which one is the round's last; graphs cannot look.
     ``draft_ids``: the tokens that the student chooses from while it drafts (FR-Spec, arXiv 2502.14856); all by default.
+    ``int8``: with weights of eight bits, see ``linear``; the tokens may differ.
     """
 
     def __init__(
@@ -318,12 +321,13 @@ class Loop:
         draft_tokens: int | None = None,
         sure: float = SURE,
         draft_ids: torch.Tensor | None = None,
+        int8: bool = False,
     ) -> None:
         self.device, self.graphs, self.sure = device, graphs, sure
         if draft_tokens is None:
             draft_tokens = GRAPH_DRAFT_TOKENS if graphs else DRAFT_TOKENS
-        self.teacher = CachedDecoder(teacher)
-        self.student = CachedDecoder(student, draft_ids) if student is not None else None
+        self.teacher = CachedDecoder(teacher, int8=int8)
+        self.student = CachedDecoder(student, draft_ids, int8=int8) if student is not None else None
         self.draft_tokens = draft_tokens if student is not None else 0
         self.end_token = teacher.generation_config.eos_token_id
         self.generation_config = teacher.generation_config

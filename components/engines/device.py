@@ -201,7 +201,7 @@ def machine(processes: int = 1) -> Machine:
 def resolve_dtype(name: str, device: Device) -> torch.dtype:
     """One dtype for all lanes: float16 on CUDA and float32 elsewhere, unless another is asked for by name.
 
-    ``int8`` is for the backends that quantize themselves; a lane of plain Transformers then runs in the default.
+    ``int8`` is for what reads weights in eight bits, CTranslate2 and our own loop on a CPU; the rest is in the default.
     """
     import torch
 

@@ -19,7 +19,8 @@ from components.core.errors import CheckpointError, LaneError
 from components.engines.counting import model_info
 from components.engines.decoding import GraphedEncoder, Loop
 from components.engines.device import attention_candidates, resolve_dtype
-from components.engines.whisper import runs_loop
+from components.engines.linear import has_fbgemm
+from components.engines.whisper import INT8, computes_in_int8, runs_loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,6 +126,8 @@ class ShapeEngine:
                 "attention": pair.attention,
             }
         )
+        self.weight_size = pair.dtype.itemsize
+        """Bytes of a weight as it is read."""
         self.window = torch.randn(1, self.shapes["num_mel_bins"], 2 * self.shapes["max_source_positions"])
         self._set_up(pair, lane)
 
@@ -141,7 +144,12 @@ class ShapeEngine:
         student = pair.models["student"] if lane.assistant is not None else None
         with torch.no_grad():
             # Random weights are never sure; that every draft is right is known.
-            self.loop = Loop(self.model, student, device=pair.device, graphs=graphs, sure=0)
+            int8 = computes_in_int8(pair.settings, pair.device)
+            self.loop = Loop(self.model, student, device=pair.device, graphs=graphs, sure=0, int8=int8)
+            if int8:
+                self.info, self.weight_size = self.info.model_copy(update={"dtype": INT8}), 1
+            elif pair.device.kind == "cpu" and pair.dtype == torch.float32 and has_fbgemm():
+                self.weight_size = 2  # they are packed as float16
             if graphs:
                 self.graphed_encoder = GraphedEncoder(self.model.get_encoder(), self.window.shape[-1], pair.device)
                 self.loop.prepare(len(PROMPT), timestamps=False)
@@ -180,14 +188,13 @@ class ShapeEngine:
         window and of the tokens so far.
         """
         itemsize = torch.empty(0, dtype=self.model.dtype).element_size()
-        weight_size = 1 if "int8" in (self.info.dtype or "") else itemsize  # CTranslate2 keeps its caches as they are
         width, layers, frames = (self.shapes[name] for name in ("d_model", "decoder_layers", "max_source_positions"))
         once_a_window = layers * (2 * width * width + width)
         positions = self.shapes["max_target_positions"] * width
         weights = self.info.decoder_parameters - once_a_window - positions
         cross = layers * 2 * width * frames
         own = layers * 2 * width * (len(PROMPT) + (tokens + 1) / 2)
-        return round(tokens * (weight_size * weights + itemsize * (cross + own)))
+        return round(tokens * (self.weight_size * weights + itemsize * (cross + own)))
 
     def synchronize(self) -> None:
         self.device.synchronize()
@@ -226,6 +233,8 @@ class _ConvertedEngine(ShapeEngine):
         self.info = self.info.model_copy(
             update={"lane_id": lane.lane_id, "dtype": self.converted.compute_type, "attention": RUNTIME}
         )
+        if "int8" in self.converted.compute_type:
+            self.weight_size = 1  # the caches stay as they are
         self.features = ctranslate2.StorageView.from_array(self.window.numpy())
 
     def write(self, tokens: int, stopwatch: Stopwatch) -> float | None:

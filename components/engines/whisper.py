@@ -20,6 +20,7 @@ from components.engines.checkpoints import Models, load_config, load_processor
 from components.engines.counting import model_info
 from components.engines.decoding import Decoded, GraphedEncoder, Loop
 from components.engines.device import DEFAULT_ATTENTION, attention_candidates, is_out_of_memory, resolve_dtype
+from components.engines.linear import has_fbgemm
 from components.engines.prompt import SpecialTokens, decoding_rules
 from components.engines.windowed import WindowedEngine, check_caller, running
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+INT8 = "int8_float32"
+"""The dtype of a lane whose decoder has its weights in eight bits, and computes the rest in float32; CTranslate2's
+name of it."""
+
 
 def runs_loop(settings: Settings, device: Device) -> bool:
     """Whether our own loop decodes: where it is asked for, and by default in float32 on a CPU.
@@ -41,6 +46,11 @@ def runs_loop(settings: Settings, device: Device) -> bool:
         return settings.runtime == "compiled"
     is_float32 = resolve_dtype(settings.dtype, device) == torch.float32
     return device.kind == "cpu" and is_float32 and settings.attention in {AUTO, DEFAULT_ATTENTION}
+
+
+def computes_in_int8(settings: Settings, device: Device) -> bool:
+    """Whether our own loop reads the decoder's weights in eight bits."""
+    return settings.dtype == "int8" and device.kind == "cpu" and has_fbgemm()
 
 
 class _StopWhenCancelled(StoppingCriteria):
@@ -90,6 +100,7 @@ class WhisperEngine(WindowedEngine):
                 "attention": self.model.config._attn_implementation,  # noqa: SLF001 - what runs, whatever was asked for
             }
         )
+        self.int8 = computes_in_int8(settings, device)
         self.graphed_encoder: GraphedEncoder | None = None
         self._set_runtime(settings)
 
@@ -98,7 +109,8 @@ class WhisperEngine(WindowedEngine):
         """What will run, before it is loaded, where that is not what the settings say."""
         if not runs_loop(settings, device):
             return {"runtime": "eager"}
-        return {"runtime": "loop" if settings.runtime == AUTO or device.graphs_unavailable() else "compiled"}
+        int8 = {"dtype": INT8} if computes_in_int8(settings, device) else {}
+        return int8 | {"runtime": "loop" if settings.runtime == AUTO or device.graphs_unavailable() else "compiled"}
 
     def unload(self) -> None:
         del self.model, self.encoder, self.graphed_encoder, self.loop
@@ -173,8 +185,12 @@ class WhisperEngine(WindowedEngine):
         if graphs:
             self.runtime_note += f" The decoder's attention is {DEFAULT_ATTENTION}."
         self.runtime_note = self.runtime_note.strip()
+        if self.int8:
+            self.info = self.info.model_copy(update={"dtype": INT8})
         with torch.no_grad(), running(NOBODY):
-            self.loop = Loop(self.model, student, device=self.device, graphs=graphs, draft_ids=self._draft_ids())
+            self.loop = Loop(
+                self.model, student, device=self.device, graphs=graphs, draft_ids=self._draft_ids(), int8=self.int8
+            )
             if graphs:
                 self.graphed_encoder = GraphedEncoder(self.encoder, self.window_frames, self.device)
                 language = next(iter(self.special.languages), None)

@@ -9,10 +9,10 @@ import torch
 
 from components.engines.decoding import Loop
 from components.engines.device import Device
-from components.engines.linear import _has_fbgemm, linear
+from components.engines.linear import has_fbgemm, linear
 
 
-@pytest.mark.skipif(not _has_fbgemm(), reason="needs an x86 processor with AVX2")
+@pytest.mark.skipif(not has_fbgemm(), reason="needs an x86 processor with AVX2")
 @pytest.mark.parametrize("rows", [1, 2, 6, 16])
 def test_weights_that_float16_holds_are_packed(rows):
     generator = torch.Generator().manual_seed(rows)
@@ -22,6 +22,18 @@ def test_weights_that_float16_holds_are_packed(rows):
         product = linear(weight, offset)
         assert "packed" in repr(product)
         torch.testing.assert_close(product(states), torch.nn.functional.linear(states, weight, offset))
+
+
+@pytest.mark.skipif(not has_fbgemm(), reason="needs an x86 processor with AVX2")
+def test_weights_of_eight_bits_are_close():
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(515, 64, generator=generator), torch.randn(515, generator=generator)
+    weight[3] = 0
+    states = torch.randn(5, 64, generator=generator)
+    exact, found = (linear(weight, bias, int8=int8)(states) for int8 in (False, True))
+    assert not torch.equal(found, exact)
+    assert float((found - exact).abs().max()) < 0.05 * float(exact.std()) * 8**0.5
+    assert torch.equal(found[:, 3], exact[:, 3])
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from components.core.settings import Settings
 from components.core.types import SAMPLING_RATE, AudioClip, LaneSpec
 from components.engines.base import DecodingOptions
 from components.engines.device import Device
+from components.engines.linear import has_fbgemm
 from components.engines.longform import CHUNK_S, STRIDE_S
 from components.engines.whisper import WhisperEngine
 
@@ -303,6 +304,14 @@ def test_info_says_what_runs(engine, teacher_lane):
     assert (eager.info.dtype, eager.info.attention, eager.runtime) == ("bfloat16", "eager", "loop")
     assert "compiled is not available" in eager.runtime_note
     assert eager.peak_memory_bytes() is None
+
+
+@pytest.mark.skipif(not has_fbgemm(), reason="needs an x86 processor with AVX2")
+def test_int8_transcribes_and_is_named(teacher_lane, speechlike_clip, parts):
+    engine = WhisperEngine(teacher_lane, Settings(dtype="int8"), CPU)
+    assert (engine.info.dtype, engine.runtime) == ("int8_float32", "loop")
+    assert WhisperEngine.expected(Settings(dtype="int8"), CPU) == {"dtype": "int8_float32", "runtime": "loop"}
+    assert engine.transcribe(speechlike_clip, DecodingOptions(), parts).generated_tokens > 1
 
 
 def test_bfloat16_transcribes(teacher_lane, speechlike_clip, parts):

@@ -13,6 +13,7 @@ from components.core.errors import LaneError
 from components.core.settings import Settings
 from components.core.types import SpeedRun
 from components.engines.device import Device
+from components.engines.linear import has_fbgemm
 from components.engines.shapes import PROMPT, ShapePair
 from components.runs.__main__ import main
 from components.runs.measure import RequestStopwatch
@@ -83,7 +84,8 @@ def test_the_bytes_that_a_token_must_read(pair, shapes):
         for projection in (layer.encoder_attn.k_proj, layer.encoder_attn.v_proj):
             weights -= sum(parameter.numel() for parameter in projection.parameters())
     caches = 4 * 2 * 32 * (1500 + len(PROMPT) + 1)
-    assert engine.bytes_read(1) == 4 * (weights + caches)
+    assert engine.bytes_read(1) == engine.weight_size * weights + 4 * caches
+    assert engine.weight_size == (2 if has_fbgemm() else 4)
     lane = catalog.lane_specs(catalog.Pair("p", "a/b", "a/c"), ["faster-whisper"])[0]
     converted = ShapePair(*shapes, Settings(dtype="int8"), Device("cpu")).engine(lane, "teacher")
     assert converted.bytes_read(1) == weights + 4 * caches
@@ -102,7 +104,7 @@ def test_the_large_pairs_limit_is_that_of_the_field():
         engine = ShapeEngine.__new__(ShapeEngine)
         engine.shapes = catalog.architecture(checkpoint)
         engine.info = model_info(LaneSpec("whisper", "", "", checkpoint), engine.shapes)
-        engine.model = torch.empty(0, dtype=torch.float16)
+        engine.model, engine.weight_size = torch.empty(0, dtype=torch.float16), 2
         found.append(engine.bytes_read(1) / 1e9)
     assert found[0] == pytest.approx(1.85, abs=0.02)
     assert found[1] == pytest.approx(0.24, abs=0.02)
@@ -112,7 +114,7 @@ def test_the_large_pairs_limit_is_that_of_the_field():
     ("changes", "runs"),
     [
         ({"dtype": "bfloat16"}, {"whisper": "bfloat16"}),
-        ({"dtype": "int8"}, {"whisper": "float32", "faster-whisper": "int8_float32"}),
+        ({"dtype": "int8"}, {"whisper": "int8_float32", "faster-whisper": "int8_float32"}),
     ],
 )
 def test_precision_by_name(environ, changes, runs):

@@ -33,6 +33,9 @@ WORD_FRAMES = 20
 MIN_COVERED = 0.8
 """Of the speech in a clip, the part that its segments have to cover; below it a person is warned."""
 
+MIN_TOKENS_PER_S = 1.0
+"""Tokens that a second of speech takes at least, in whatever language; slow English takes two and a half."""
+
 LOOP_REPEATS, LOOP_CHARACTERS, LOOP_UNIT = 5, 40, 120
 """A loop: a unit of at most so many characters, so often in a row, and so long in all."""
 

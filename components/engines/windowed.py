@@ -331,7 +331,7 @@ class WindowedEngine(abc.ABC):
             tokens_per_pass=tokens / sum(each.passes for each in found) if drafted else None,
             windows=windows,
             token_times_s=tuple(time for each in found for time in each.times_s) if timed else None,
-            warnings=(*_loops(windows), *_gaps(shown, _speech(job.clip))),
+            warnings=(*_loops(windows), *_gaps(shown, tokens, _speech(job.clip))),
         )
 
     def _window(self, clip: AudioClip, span: longform.Span, decoded: Decoded) -> Window:
@@ -384,13 +384,15 @@ def _loops(windows: Sequence[Window]) -> Iterator[str]:
         yield f"It repeats itself over and over at {', '.join(looped[:3])}{more}: the time this took is no measure."
 
 
-def _gaps(segments: Sequence[Segment], speech: Sequence[longform.Span]) -> Iterator[str]:
-    """Warn of speech that nothing was written for, where the segments tell."""
+def _gaps(segments: Sequence[Segment], tokens: int, speech: Sequence[longform.Span]) -> Iterator[str]:
+    """Warn of speech that nothing was written for: by the segments, or by the number of tokens where there are none."""
     whole_s = sum(span.stop - span.start for span in speech) * FRAME_S
     missed_s = longform.uncovered_s(segments, speech)
     if segments and missed_s > (1 - longform.MIN_COVERED) * whole_s:
         ends = f", and ends at {_clock(segments[-1].end_s)}" if segments[-1].end_s < speech[-1].start_s else ""
         yield f"It wrote nothing for {missed_s:.0f} of {whole_s:.0f} s of speech{ends}."
+    if not segments and tokens < longform.MIN_TOKENS_PER_S * whole_s:
+        yield f"It wrote only {tokens} tokens for {whole_s:.0f} s of speech."
 
 
 def _clock(seconds: float) -> str:

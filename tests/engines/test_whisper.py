@@ -16,6 +16,7 @@ from components.core.errors import Cancelled, CheckpointError, LaneError
 from components.core.settings import Settings
 from components.core.types import SAMPLING_RATE, AudioClip, LaneSpec
 from components.engines.base import DecodingOptions
+from components.engines.decoding import Decoded
 from components.engines.device import Device
 from components.engines.linear import has_fbgemm
 from components.engines.longform import CHUNK_S, STRIDE_S
@@ -136,6 +137,34 @@ def test_a_batch_writes_what_each_clip_writes_alone(  # noqa: PLR0917
         most = max(len(output.windows) for output in alone)
         assert together.counts["encoder"] <= most + (not timestamps)
         assert all(output.token_times_s is None for output in batched.transcribe_batch(clips, options, parts))
+
+
+@pytest.mark.parametrize(
+    ("timestamps", "script", "looped", "warned"),
+    [
+        (True, [0.0, *"abcdefgh", 2.9], False, []),
+        (True, [0.0, *"abcdefgh", 1.0], False, ["nothing for 2 of 3 s"]),
+        (False, [*"abcdefgh"], False, []),
+        (False, [], False, ["only 1 tokens for 3 s"]),
+        (True, [0.0, *"a" * 60, 2.9], True, ["at 0:00 to 0:03"]),
+    ],
+)
+def test_loops_and_gaps_are_told(  # noqa: PLR0917
+    engine, speechlike_clip, parts, monkeypatch, timestamps, script, looped, warned
+):
+    """On scripted tokens: letters, and times in seconds."""
+    special = engine.special
+    tokens = [
+        special.first_timestamp + round(each / 0.02)
+        if isinstance(each, float)
+        else engine.tokenizer.convert_tokens_to_ids(each)
+        for each in script
+    ]
+    monkeypatch.setattr(engine, "decode", lambda *_: [Decoded([*tokens, special.end])])
+    output = engine.transcribe(speechlike_clip, DecodingOptions(timestamps=timestamps), parts)
+    assert output.looped == looped
+    assert len(output.warnings) == len(warned)
+    assert all(part in warning for part, warning in zip(warned, output.warnings, strict=True))
 
 
 def test_the_language_is_detected_outside_the_clock(engine, multilingual, speechlike_clip, parts):

@@ -134,6 +134,7 @@ class WhisperEngine(WindowedEngine):
             options["max_new_tokens"] = task.limit
         sequences = self.model.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            attention_mask=torch.ones(count, self.window_frames, dtype=torch.long, device=states.device),
             return_timestamps=task.timestamps,
             force_unique_generate_call=True,  # these windows, once: seeking on is done here
             condition_on_prev_tokens=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -42,7 +43,9 @@ def _packed(packed: torch.ScriptObject, rows: torch.Tensor) -> torch.Tensor:
 def _rounded(weight: torch.Tensor) -> torch.Tensor:
     scales = (weight.abs().amax(dim=1).double() / MAX_INT8).clamp(min=torch.finfo(torch.float32).tiny)
     zeros = torch.zeros(len(weight), dtype=torch.long)
-    return torch.quantize_per_channel(weight.contiguous(), scales, zeros, axis=0, dtype=torch.qint8)
+    with warnings.catch_warnings():  # they are to go from PyTorch one day; its version is pinned
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.quantize_per_channel(weight.contiguous(), scales, zeros, axis=0, dtype=torch.qint8)
 
 
 def _fits_half(weight: torch.Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""A greedy loop of our own around Transformers' modules: static caches, token choice on the device, optional drafts.
+"""A greedy loop of our own over the weights of a model: static caches, token choice on the device, optional drafts.
 
 ``generate`` spends about a millisecond a token on its own bookkeeping, and Transformers' assisted loop runs a whole
 ``generate`` of the assistant for every draft: it prepares a configuration, builds the logits processors (whose

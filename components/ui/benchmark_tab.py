@@ -200,8 +200,8 @@ class BenchmarkTab:
         return gr.Column(visible=source == "files"), gr.Slider(maximum=most, value=most)
 
     @staticmethod
-    def _take(files: list[str]) -> tuple[str, list[str]]:
-        return "files", files
+    def _take(dropped: tuple[str, list[str]]) -> tuple[str, list[str]]:
+        return "files", dropped[1]
 
     def _start(self, request: gr.Request) -> tuple[Any, ...]:
         ticket = self.shared.cancellations.begin(session_of(request))

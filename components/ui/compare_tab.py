@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator  # noqa: TC003 - Gradio reads the callbacks' annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,7 +122,8 @@ class CompareTab:
         said = [self.reference, self.scored]
         recorded = self.audio.stop_recording(self._own_reference, said, self.reference, **AT_ONCE)
         one = [self.files, self.audio, self.shared.dropped, self.shared.tabs, self.reference]
-        dropped = self.files.upload(self._dropped, [self.files, *said], one, **AT_ONCE)
+        # Through the queue: else Gradio does not notice that the state of dropped files changed.
+        dropped = self.files.upload(self._dropped, [self.files, *said], one, **QUIET)
         for clip_is_there in (example, recorded, dropped):
             self._runs_on(clip_is_there.success, self._start_at_once)
         self._runs_on(self.run.click, self._start)
@@ -155,7 +157,7 @@ class CompareTab:
         """One file is the clip; several become a small benchmark, on its own tab."""
         if len(files) == 1:
             return None, files[0], gr.skip(), gr.skip(), self._own_reference(reference, scored)
-        return None, None, files, gr.Tabs(selected="benchmark"), gr.skip()
+        return None, None, (uuid.uuid4().hex, files), gr.Tabs(selected="benchmark"), gr.skip()
 
     def _opened(self, request: gr.Request) -> dict[Any, Any]:
         """The page as its link asks for it."""

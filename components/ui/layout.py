@@ -59,7 +59,7 @@ def build(lab: Lab) -> gr.Blocks:
     with Page(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_S, CACHE_S)) as page:
         gr.HTML(html.masthead(TITLE, TAGLINE), padding=False)
         choices = Choices(lab)
-        visit, dropped = gr.State([]), gr.State([])
+        visit, dropped = gr.State([]), gr.State(("", []))
         tabs = []
         with gr.Tabs(selected=TABS[0].tab_id, elem_id="tabs") as tabs_widget:
             shared = Shared(lab, cancellations, choices, visit, dropped, tabs_widget)

@@ -184,7 +184,8 @@ class Shared:
     """What one page's tabs have in common.
 
     ``visit``: state, the visitor's comparisons so far (``ui.visit``). ``tabs``: to open another tab. ``dropped``:
-    state, several files that were dropped at once and are to be measured as a small benchmark.
+    state, several files dropped at once that are to be measured as a small benchmark, after an id that makes the
+    same files again a change.
     """
 
     lab: Lab

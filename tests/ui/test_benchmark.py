@@ -161,7 +161,7 @@ def tab(lab):
     with gr.Blocks():
         with gr.Tabs() as tabs:
             pass
-        return BenchmarkTab(Shared(lab, Cancellations(), Choices(lab), gr.State([]), gr.State([]), tabs))
+        return BenchmarkTab(Shared(lab, Cancellations(), Choices(lab), gr.State([]), gr.State(("", [])), tabs))
 
 
 ME = gr.Request(session_hash="me")

@@ -138,6 +138,9 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> None:
     hub.add_argument("--id-column", metavar="NAME", help="unique names of the clips (default id, else the files)")
     parser.add_argument("--output", required=True, metavar="RUNS.jsonl", help="file that the rows are appended to")
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="timed runs of each lane (default 1)")
+    parser.add_argument(
+        "--batch-size", type=_positive, default=1, metavar="N", help="clips that go through a lane at once (default 1)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with an output that is there")
     parser.add_argument("--retry-failed", action="store_true", help="resume, and run what failed again")
     parser.add_argument("--limit", type=_positive, metavar="N", help="run the first N clips only")
@@ -229,6 +232,7 @@ def _benchmark(options: argparse.Namespace) -> int:
             repeats=options.repeats,
             resume=options.resume or options.retry_failed,
             retry_failed=options.retry_failed,
+            batch_size=options.batch_size,
             language=options.language,
             limit=options.limit,
             seed=options.seed if options.shuffle else None,

@@ -9,27 +9,39 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.caller import NOBODY, Caller
 from components.core.catalog import checkpoint_name
-from components.core.errors import AudioError, TextError
+from components.core.errors import LaneError
 from components.core.files import read_rows
-from components.core.types import BASELINE_LANE, LaneFailure, RowsHeader
+from components.core.normalizers import normalizer as find_normalizer
+from components.core.settings import AUTO
+from components.core.types import BASELINE_LANE, RowsHeader
 from components.engines import device as devices
+from components.engines.checkpoints import folder_state
+from components.runs.batch import Batches
+from components.runs.service import Task
 from components.runs.shard import ONLY_PROCESS
-from components.runs.sources import Item, Manifest
+from components.runs.sources import Manifest
 from components.runs.totals import Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from components.core.types import Comparison, LaneSpec, Report, Row
+    from components.core.settings import Settings
+    from components.core.types import LaneSpec, Report, Row
+    from components.runs.offer import Choices
+    from components.runs.rowfile import RowFile
+    from components.runs.service import Service
     from components.runs.shard import Process
-    from components.runs.sources import Source
+    from components.runs.sources import Item, Source
 
-    CompareItem = Callable[[Item, Sequence[LaneSpec], int | None], Comparison]
+MAX_BATCH = 256
+
+AHEAD = 8
+"""Batches of clips that are read ahead, to be sorted by length."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One clip of a benchmark, done. ``number`` counts from 1; ``rows`` is empty where they were there already."""
+    """One clip of a benchmark, done, as the ``number``-th; ``rows`` is empty where they were there already."""
 
     number: int
     total: int | None
@@ -40,11 +52,10 @@ class Step:
 def steps(
     source: Source,
     output: Path,
-    compare_item: CompareItem,
+    service: Service,
+    choices: Choices,
     *,
-    lanes: Sequence[LaneSpec],
-    pair_id: str,
-    settings: Mapping[str, Any],
+    batch_size: int = 1,
     resume: bool = False,
     retry_failed: bool = False,
     limit: int | None = None,
@@ -60,50 +71,89 @@ def steps(
     Args:
         source: The clips.
         output: The file of rows.
-        compare_item: Runs the lanes that are missing over one clip; its last argument is the baseline's number of
-            tokens where that lane is among those already done.
-        lanes: The lanes, in the order of the rows.
-        pair_id: For the header.
-        settings: For the header: what a resumed run must share.
+        service: Runs them.
+        choices: Pair, lanes and how to decode.
+        batch_size: Clips that go through a lane at once. Clips are read ahead and sorted by length, so that those of a
+            batch are alike; ``AHEAD`` batches of them are in memory.
         resume: Go on with ``output``, if it is there.
         retry_failed: With ``resume``, run again what failed; its old rows are dropped.
         limit: How many clips, of the first or of the shuffled.
         seed: Shuffles the clips, the same way each time.
         process: Which of several this is; every one of them calls this with the same arguments.
-        caller: Told which clip is run.
+        caller: Told how many clips are done.
 
     Raises:
         ManifestError: the data set cannot be read, or ``output`` is there already, belongs to another run, or cannot
             be written.
+        LaneError: ``batch_size`` is out of range.
         Cancelled: asked to stop; the rows written so far are kept.
     """
+    if not 1 <= batch_size <= MAX_BATCH:
+        raise LaneError(f"The batch size must be a whole number from 1 to {MAX_BATCH}.")
     total = source.count()  # a manifest is checked as a whole before anything runs
     if limit is not None:
         total = limit if total is None else min(limit, total)
     header = RowsHeader(
-        pair=pair_id,
-        checkpoints={lane.lane_id: checkpoint_name(_pinned(lane)) for lane in lanes},
-        settings=dict(settings),
+        pair=choices.pair,
+        checkpoints={lane.lane_id: checkpoint_name(_pinned(lane)) for lane in choices.lanes},
+        settings=_shared_settings(service.settings, choices, batch_size),
         machine=devices.machine(process.count),
         data=source.name,
         data_states=tuple(filter(None, (getattr(source, "state", None),))),
         data_notes=getattr(source, "notes", ()),
     )
+    batches, ahead = Batches(batch_size), 1 if batch_size == 1 else AHEAD * batch_size
     with process.open(output, header, resume=resume, retry_failed=retry_failed) as file:
-        turn = 0
-        for number, item in enumerate(islice(source.items(seed), limit), start=1):
-            done = file.done.get(item.clip_id, {})
-            missing = [lane for lane in lanes if lane.lane_id not in done]
-            rows: tuple[Row, ...] = ()
-            if missing:
-                turn += 1
-                if turn % process.count == process.index:
-                    fraction = (number - 1) / total if total else 0.0
-                    caller.tell(fraction, f"Clip {_of(number, total)}: {item.clip_id}")
-                    rows = _rows(item, missing, compare_item, done.get(BASELINE_LANE))
-                    file.append(rows)
-            yield Step(number, total, item.clip_id, rows)
+        finished = 0
+        for tasks, others in _groups(islice(source.items(seed), limit), choices.lanes, file, process, ahead):
+            for clip_id in others:
+                finished += 1
+                yield Step(finished, total, clip_id, ())
+            if tasks:
+                fraction = finished / total if total else 0.0
+                caller.tell(fraction, f"Clip {_of(finished + 1, total)}: {tasks[0].item.clip_id}")
+            for task, rows in service.rows(tasks, choices, batches, caller) if tasks else ():
+                file.append(rows)
+                finished += 1
+                yield Step(finished, total, task.item.clip_id, rows)
         caller.tell(1.0, "Done")
+
+
+def _groups(
+    items: Iterable[Item], lanes: Sequence[LaneSpec], file: RowFile, process: Process, size: int
+) -> Iterator[tuple[list[Task], list[str]]]:
+    """Up to ``size`` clips that this process has to run, and the names of those among them that it has not to."""
+    tasks: list[Task] = []
+    others: list[str] = []
+    turn = 0
+    for item in items:
+        done = file.done.get(item.clip_id, {})
+        missing = tuple(lane for lane in lanes if lane.lane_id not in done)
+        turn += bool(missing)
+        if missing and turn % process.count == process.index:
+            tasks.append(Task(item, missing, done.get(BASELINE_LANE)))
+        else:
+            others.append(item.clip_id)
+        if len(tasks) == size or not tasks:
+            yield tasks, others
+            tasks, others = [], []
+    yield tasks, others
+
+
+def _shared_settings(settings: Settings, choices: Choices, batch_size: int) -> dict[str, Any]:
+    """What rows of one file must agree on: among it, the state of checkpoints that are folders."""
+    read = {lane.lane_id: lane.checkpoint for lane in choices.lanes}
+    read |= {f"{lane.lane_id}, assistant": lane.assistant for lane in choices.lanes if lane.assistant}
+    shared = {
+        "language": choices.options.language or AUTO,
+        "dtype": settings.dtype,
+        "attention": settings.attention,
+        "runtime": settings.runtime,
+        "repeats": choices.repeats,
+        "folders": {name: state for name, checkpoint in read.items() if (state := folder_state(checkpoint))},
+        "normalizer": find_normalizer(choices.normalizer).version,
+    }
+    return shared | ({"batch_size": batch_size} if batch_size > 1 else {})
 
 
 def as_source(source: Source | str | Path) -> Source:
@@ -121,20 +171,6 @@ def read_report(path: str | Path) -> Report:
     for row in rows:
         totals.add(row)
     return totals.report()
-
-
-def _rows(
-    item: Item, lanes: Sequence[LaneSpec], compare_item: CompareItem, baseline_tokens: int | None
-) -> tuple[Row, ...]:
-    fault = item.fault
-    if fault is None:
-        try:
-            comparison = compare_item(item, lanes, baseline_tokens)
-        except (AudioError, TextError) as error:
-            fault = error.message
-        else:
-            return (*comparison.runs, *comparison.failures)
-    return tuple(LaneFailure(clip_id=item.clip_id, lane_id=lane.lane_id, message=fault) for lane in lanes)
 
 
 def _of(number: int, total: int | None) -> str:

@@ -1,17 +1,54 @@
-"""What may be chosen: pairs and lanes that the settings name and this machine can load."""
+"""What may be chosen: pairs and lanes that the settings name and this machine can load, and how to run them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from components.core import catalog
-from components.core.errors import CheckpointError, LaneError
+from components.core.errors import CheckpointError, LaneError, no_such
+from components.core.languages import LANGUAGE_NAMES
+from components.core.normalizers import DEFAULT
+from components.core.normalizers import normalizer as find_normalizer
+from components.core.settings import AUTO
+from components.core.types import LongForm
+from components.engines.base import DecodingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from components.core.settings import Hardware, Settings
     from components.core.types import LaneSpec
+
+
+MAX_REPEATS = 100
+"""Timed runs of a lane in one comparison; for more, a benchmark is the better tool."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a caller chose, checked; the fields are those of ``compare.compare_steps``."""
+
+    pair: str
+    lanes: tuple[LaneSpec, ...]
+    options: DecodingOptions
+    reference: str | None
+    normalizer: str
+    repeats: int | None
+    hear_language: bool
+    clip_id: str | None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of ``compare_steps``, without clip and lanes."""
+        return {
+            "options": self.options,
+            "pair_id": self.pair,
+            "reference": self.reference,
+            "normalizer": self.normalizer,
+            "repeats": self.repeats,
+            "hear_language": self.hear_language,
+        }
 
 
 class Offer:
@@ -54,7 +91,7 @@ class Offer:
         """
         pair, pairs = pair or self.default_pair, self.pairs
         if pair not in pairs:
-            raise CheckpointError(f"There is no pair called “{pair}” here. Choose one of: {', '.join(pairs)}.")
+            raise CheckpointError(no_such("pair", pair, pairs))
         return tuple(lane for lane in self._lanes(pair) if lane not in self.unavailable or self._is_default(lane))
 
     def choose(self, pair: str | None = None, lanes: Sequence[str] | None = None) -> tuple[LaneSpec, ...]:
@@ -69,8 +106,52 @@ class Offer:
             return tuple(lane for lane in offered if self._is_default(lane))
         by_id = {lane.lane_id: lane for lane in offered}
         if unknown := [lane for lane in lanes if lane not in by_id]:
-            raise LaneError(f"There is no lane called “{unknown[0]}” here. Choose from: {', '.join(by_id)}.")
+            raise LaneError(no_such("lane", unknown[0], by_id))
         return tuple(by_id[lane] for lane in dict.fromkeys(lanes))
+
+    def check(
+        self,
+        *,
+        pair: str | None = None,
+        lanes: Sequence[str] | None = None,
+        reference: str = "",
+        normalizer: str = DEFAULT,
+        repeats: int | None = None,
+        language: str | None = None,
+        long_form: str = AUTO,
+        timestamps: bool = True,
+        hear_language: bool = True,
+        clip_id: str | None = None,
+    ) -> Choices:
+        """Check a caller's choices; they are explained at ``Lab.compare_steps``.
+
+        Raises:
+            CheckpointError: the pair is not offered.
+            LaneError: a lane, the language or the long form is not one of those there are, or ``repeats`` is too large.
+            TextError: there is no such normaliser.
+        """
+        specs = self.choose(pair, lanes)
+        pair = pair or self.default_pair
+        if repeats is not None and not 1 <= repeats <= MAX_REPEATS:
+            raise LaneError(f"Repeats must be a whole number from 1 to {MAX_REPEATS}.")
+        _check_name("long form", long_form, (AUTO, *get_args(LongForm)))
+        language = language or self.settings.language
+        _check_name("language", language, (AUTO, *LANGUAGE_NAMES))
+        if long_form == AUTO:
+            long_form = self.settings.get_pair(pair).long_form
+        options = DecodingOptions(
+            None if language == AUTO else language, timestamps=timestamps, long_form=cast("LongForm", long_form)
+        )
+        return Choices(
+            pair,
+            specs,
+            options,
+            reference=reference.strip() or None,
+            normalizer=find_normalizer(normalizer).name,
+            repeats=repeats,
+            hear_language=hear_language,
+            clip_id=clip_id,
+        )
 
     def _lanes(self, pair: str) -> tuple[LaneSpec, ...]:
         return catalog.lane_specs(self.settings.get_pair(pair), self.settings.lanes)
@@ -80,3 +161,8 @@ class Offer:
 
     def _can_load(self, pair: str) -> bool:
         return not any(lane in self.unavailable for lane in self._lanes(pair) if self._is_default(lane))
+
+
+def _check_name(what: str, chosen: str, choices: Sequence[str]) -> None:
+    if chosen not in choices:
+        raise LaneError(no_such(what, chosen, choices))

@@ -106,8 +106,8 @@ def test_benchmark(command, clip):
     ("arguments", "sentence"),
     [
         (("compare", "none.wav"), "none.wav is not there"),
-        (("compare", "CLIP", "--pair", "huge"), "no pair called “huge” here. Choose one of: custom, base, large-v2"),
-        (("compare", "CLIP", "--lanes", "x,whisper"), "no lane called “x” here"),
+        (("compare", "CLIP", "--pair", "huge"), "no pair called “huge”. Choose from: custom, base, large-v2"),
+        (("compare", "CLIP", "--lanes", "x,whisper"), "no lane called “x”"),
         (("compare", "CLIP", "--repeats", "0"), "from 1 to 100"),
         (("benchmark", "--manifest", "none.jsonl", "--output", "runs.jsonl"), "none.jsonl is not there"),
     ],

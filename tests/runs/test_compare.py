@@ -16,7 +16,7 @@ from components.core.speech import WARNINGS
 from components.core.types import AudioClip
 from components.engines.base import DecodingOptions
 from components.engines.pool import _key
-from components.runs import compare as compare_module
+from components.runs import session
 from components.runs.compare import compare, compare_steps
 from components.runs.measure import warm_up
 from tests.runs.delayed import DelayedEngine
@@ -184,14 +184,14 @@ def test_each_lanes_result_is_told_as_it_is_done(pool, lanes, speechlike_clip):
 def test_rounds_where_the_caller_does_not_say_how_many(lab, speechlike_clip, monkeypatch, limits, rounds):
     """The tiny models take milliseconds: never two seconds, always over none."""
     for name, value in limits.items():
-        monkeypatch.setattr(compare_module, name, value)
+        monkeypatch.setattr(session, name, value)
     comparison = run(speechlike_clip, lab.default_lanes(), lab.pool, repeats=None)
     assert [len(lane_run.repeats) for lane_run in comparison.runs] == [rounds, rounds]
     assert comparison.speed_up_range("distil")[2] == rounds
 
 
 def test_the_language_is_detected_once_for_all(pool, lanes, speechlike_clip, monkeypatch):
-    monkeypatch.setattr(compare_module, "SURE", 0.0)
+    monkeypatch.setattr(session, "SURE", 0.0)
     asked = []
     for lane in lanes:
         engine = pool.get(lane)

@@ -20,8 +20,7 @@ from components.core.errors import AudioError, BusyError, Cancelled, CheckpointE
 from components.core.settings import Settings
 from components.engines import device as devices
 from components.engines.base import DecodingOptions
-from components.runs import lab as lab_module
-from components.runs import ready
+from components.runs import ready, service
 from components.runs.lab import Lab
 from components.runs.queue import WorkQueue
 
@@ -49,16 +48,16 @@ def test_what_is_offered(lab):
     assert lab.offered_lanes("base")[0].checkpoint.endswith("whisper-base")
     only = Lab(replace(lab.settings, lanes=("distil",)))
     assert [lane.lane_id for lane in only.offered_lanes()] == ["distil"]
-    with pytest.raises(LaneError, match=r"no lane called “whisper” here\. Choose from: distil"):
+    with pytest.raises(LaneError, match=r"no lane called “whisper”\. Choose from: distil"):
         only.offer.choose(None, ["whisper"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "sentence"),
     [
-        ({"pair": "huge"}, CheckpointError, r"no pair called “huge” here. Choose one of: custom, base"),
-        ({"pair": "large-v3"}, CheckpointError, r"no pair called “large-v3” here"),  # known, but not offered
-        ({"lanes": ["whisper", "x"]}, LaneError, r"no lane called “x” here. Choose from: whisper, distil"),
+        ({"pair": "huge"}, CheckpointError, "no pair called “huge”. Choose from: custom, base"),
+        ({"pair": "large-v3"}, CheckpointError, "no pair called “large-v3”"),  # known, but not offered
+        ({"lanes": ["whisper", "x"]}, LaneError, "no lane called “x”. Choose from: whisper, distil"),
         ({"repeats": 0}, LaneError, "from 1 to 100"),
         ({"repeats": 101}, LaneError, "from 1 to 100"),
         ({"long_form": "sideways"}, LaneError, "Choose from: auto, sequential, chunked"),
@@ -197,11 +196,11 @@ def test_what_crosses_to_another_process_can_be_pickled(lab, source, speechlike_
         "reference": None,
         "repeats": 2,
     }
-    comparison = lab._compare_on_gpu(**pickle.loads(pickle.dumps(arguments)))
+    comparison = lab.service.compare_on_gpu(**pickle.loads(pickle.dumps(arguments)))
     assert pickle.loads(pickle.dumps(comparison)) == comparison
-    assert lab_module._gpu_duration_s(**arguments) == round(20 + 6 * 1.3)
+    assert service.gpu_duration_s(**arguments) == round(20 + 6 * 1.3)
     ten_minutes = replace(speechlike_clip, samples=np.tile(speechlike_clip.samples, 200))
-    assert lab_module._gpu_duration_s(**arguments | {"clip": ten_minutes}) == 20 + 2 * (4 + 2 * 61)
+    assert service.gpu_duration_s(**arguments | {"clip": ten_minutes}) == 20 + 2 * (4 + 2 * 61)
 
 
 def test_the_token_is_in_no_export(settings, source, speechlike_clip, tmp_path):
@@ -276,6 +275,6 @@ def test_a_watcher_who_leaves_stops_the_comparison(lab, source, watch):
 
 def test_long_audio_is_cut_as_suits_the_pair(lab):
     large = Lab(replace(lab.settings, pairs=("large-v2",)))
-    assert large._checked(pair="large-v2")["options"].long_form == "chunked"
-    assert large._checked(pair="large-v2", long_form="sequential")["options"].long_form == "sequential"
-    assert lab._checked()["options"].long_form == "sequential"
+    assert large.offer.check(pair="large-v2").options.long_form == "chunked"
+    assert large.offer.check(pair="large-v2", long_form="sequential").options.long_form == "sequential"
+    assert lab.offer.check().options.long_form == "sequential"

@@ -147,7 +147,7 @@ def test_models_are_on_the_device_when_the_page_is_launched(space, service):
 def test_only_what_was_placed_is_offered(space, log):
     event, data = call(space, "models", {"pair": "small.en"})
     assert event == "error"
-    assert data["error"].endswith("Choose one of: custom.")
+    assert data["error"].endswith("Choose from: custom.")
     assert any("small.en" in line and "cannot be reached" in line for line in log)
     event, data = call(space, "compare", {"audio": None, "lanes": ["faster-whisper"]})
     assert event == "error"

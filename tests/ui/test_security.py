@@ -73,10 +73,10 @@ def test_no_address_is_fetched_for_a_visitor(http):
 )
 def test_a_visitor_names_no_checkpoint(http, clip_file, name):
     """``small.en`` is in the catalogue and not offered here."""
-    assert "Choose one of: custom, large-v2." in refused(http, {"audio": upload(http, clip_file), "pair": name})
+    assert "Choose from: custom, large-v2." in refused(http, {"audio": upload(http, clip_file), "pair": name})
     event, data = call(http, "models", {"pair": name})
     assert event == "error"
-    assert "Choose one of: custom, large-v2." in data["error"]
+    assert "Choose from: custom, large-v2." in data["error"]
 
 
 def test_the_settings_of_the_server_do_not_show(http, url, lab):

@@ -1,6 +1,6 @@
 """Many visitors at once: everyone is answered or refused with a sentence, nobody hangs, and the figures stay right.
 
-A started app on the offline pair. First one client asks, clip by clip; then all of them ask at once, each again as soon
+A started app on the pair `base`. First one client asks, clip by clip; then all of them ask at once, each again as soon
 as it was answered, or a few seconds after it was refused. A generation time counts over the median of the same clip and
 lane with one client alone. Memory is the server's resident set, every second.
 

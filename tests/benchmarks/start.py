@@ -1,6 +1,6 @@
 """How soon the page is there: what importing it costs over Gradio alone, and when a started app has answered somebody.
 
-Imports alternate, each in a fresh process. The app is started with the offline pair and asked for a comparison as soon
+Imports alternate, each in a fresh process. The app is started with the pair `base` and asked for a comparison as soon
 as its page answers; the clock runs from the command to the result. About a minute on two quiet cores.
 """
 

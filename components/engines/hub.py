@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.core.caller import NOBODY, Caller
 from components.core.catalog import PACKAGED, checkpoint_name, split_checkpoint
 from components.core.errors import BusyError, Cancelled, CheckpointError
 from components.engines.cache import FULL, why_not_written
@@ -57,14 +58,7 @@ POLL_S = 0.1
 """Poll interval while waiting for a download, in seconds."""
 
 
-def fetch(
-    checkpoint: str,
-    revision: str | None,
-    token: str | None = None,
-    *,
-    progress: Callable[[float, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> None:
+def fetch(checkpoint: str, revision: str | None, token: str | None = None, caller: Caller = NOBODY) -> None:
     """Download what is missing of a checkpoint, and compare new weights with the hash that the hub announces.
 
     The hub's own client compares sizes alone, and weights of the right size with wrong numbers in them load well. A
@@ -75,12 +69,11 @@ def fetch(
         checkpoint: A hub id, or a folder.
         revision: A branch, a tag or a commit; ``None`` for ``main``.
         token: The hub's, for private and gated checkpoints.
-        progress: Called with the fraction that has arrived, from 0 to 1, and the size of the whole in bytes.
-        cancelled: Asked after every few megabytes.
+        caller: Told how much has arrived; asked every few megabytes whether to go on.
 
     Raises:
         CheckpointError: not there, gated, not reachable, without safetensors, cut off or damaged.
-        Cancelled: ``cancelled()`` turned true.
+        Cancelled: the caller left.
     """
     if is_folder(checkpoint):
         return
@@ -92,7 +85,7 @@ def fetch(
         logger.warning("%s The hub is asked for it.", error.message)
         fault = error
     try:
-        _download(checkpoint, revision, token, progress, cancelled)
+        _download(checkpoint, revision, token, caller)
     except CheckpointError as error:
         if fault is not None:
             raise fault from error
@@ -103,13 +96,7 @@ def fetch(
         raise
 
 
-def _download(
-    checkpoint: str,
-    revision: str | None,
-    token: str | None,
-    progress: Callable[[float, int], None] | None,
-    cancelled: Callable[[], bool] | None,
-) -> None:
+def _download(checkpoint: str, revision: str | None, token: str | None, caller: Caller) -> None:
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
@@ -121,7 +108,7 @@ def _download(
             revision=revision,
             token=token,
             allow_patterns=list(FILES),
-            tqdm_class=_reporter(progress, cancelled),
+            tqdm_class=_reporter(checkpoint, caller),
         )
     weights = [path for pattern in WEIGHTS for path in Path(folder).glob(pattern)]
     if not weights:
@@ -198,11 +185,11 @@ def _snapshot(checkpoint: str, **options: Any) -> str:
 class _Download:
     """A download in a thread of its own, for all requests that wait for it.
 
-    ``told``: the fraction that has arrived and the size in bytes.
+    ``told``: the fraction that has arrived, and what to say of it.
     """
 
     waiting: int = 0
-    told: tuple[float, int] | None = None
+    told: tuple[float, str] | None = None
     done: Future[None] = field(default_factory=Future)
 
 
@@ -215,41 +202,34 @@ class Downloads:
         self._lock = threading.Lock()
 
     def fetch(
-        self,
-        checkpoint: str,
-        revision: str | None,
-        *,
-        places: int | None = None,
-        progress: Callable[[float, int], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
+        self, checkpoint: str, revision: str | None, caller: Caller = NOBODY, *, limit: int | None = None
     ) -> None:
         """Like the function ``fetch``, in one download with all other requests for the same checkpoint.
+
+        When nobody waits any more the download stops; the next one goes on from there.
 
         Args:
             checkpoint: A hub id, or a folder.
             revision: A branch, a tag or a commit; ``None`` for ``main``.
-            places: How many requests may wait for downloads; ``None`` for any number.
-            progress: Called with the fraction that has arrived, from 0 to 1, and the size of the whole in bytes.
-            cancelled: Asked while waiting. When nobody waits any more the download stops; the next one goes on from
-                there.
+            caller: Told how much has arrived, and asked while waiting whether to go on.
+            limit: How many requests may wait for downloads; ``None`` for any number.
 
         Raises:
             CheckpointError: see ``fetch``.
-            BusyError: ``places`` requests wait already.
-            Cancelled: ``cancelled()`` turned true.
+            BusyError: ``limit`` requests wait already.
+            Cancelled: the caller left.
         """
         if is_folder(checkpoint):
             return
         key = checkpoint, revision
-        download = self._join(key, places)
+        download = self._join(key, limit)
         told = None
         try:
             while not wait([download.done], POLL_S).done:
-                if cancelled is not None and cancelled():
-                    raise Cancelled
-                if progress is not None and download.told is not None and download.told != told:
+                caller.check()
+                if download.told is not None and download.told != told:
                     told = download.told
-                    progress(*told)
+                    caller.tell(*told)
             download.done.result()
         finally:
             with self._lock:
@@ -290,11 +270,11 @@ class Downloads:
         """How many requests wait for downloads."""
         return sum(download.waiting for download in list(self._running.values()))
 
-    def _join(self, key: tuple[str, str | None], places: int | None) -> _Download:
+    def _join(self, key: tuple[str, str | None], limit: int | None) -> _Download:
         with self._lock:
-            if places is not None and self.waiting >= places:
+            if limit is not None and self.waiting >= limit:
                 raise BusyError(
-                    f"{places} requests wait for downloads from the hub already. Try again in a few minutes, or choose "
+                    f"{limit} requests wait for downloads from the hub already. Try again in a few minutes, or choose "
                     "a pair that is here."
                 )
             download = self._running.get(key)
@@ -305,15 +285,15 @@ class Downloads:
             return download
 
     def _run(self, key: tuple[str, str | None], download: _Download) -> None:
-        def tell(fraction: float, size: int) -> None:
-            download.told = fraction, size
+        def tell(fraction: float, text: str) -> None:
+            download.told = fraction, text
 
         def unwanted() -> bool:
             with self._lock:
                 return not download.waiting
 
         try:
-            fetch(*key, self.token, progress=tell, cancelled=unwanted)
+            fetch(*key, self.token, Caller(tell, unwanted))
         except BaseException as error:  # noqa: BLE001 - raised again in the threads that wait
             outcome: BaseException | None = error
         else:
@@ -343,8 +323,8 @@ def _intact(blob: Path) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == blob.name
 
 
-def _reporter(progress: Callable[[float, int], None] | None, cancelled: Callable[[], bool] | None) -> type:
-    """A class of progress bars that only call ``progress``; the hub's client makes one for bytes and one for files."""
+def _reporter(checkpoint: str, caller: Caller) -> type:
+    """A class of progress bars that only tell the caller; the hub's client makes one for bytes and one for files."""
     from tqdm import tqdm
 
     class Reporter(tqdm):
@@ -353,11 +333,12 @@ def _reporter(progress: Callable[[float, int], None] | None, cancelled: Callable
             super().__init__(*arguments, **options | {"disable": True})
 
         def update(self, n: float | None = 1) -> None:
-            if cancelled is not None and cancelled():
-                raise Cancelled
+            caller.check()
             self.n += n or 0  # a bar that is not drawn does not count by itself
-            if progress is not None and self.counts_bytes and self.total:
-                progress(min(1.0, self.n / self.total), int(self.total))
+            if self.counts_bytes and self.total:
+                fraction = min(1.0, self.n / self.total)
+                name, size = checkpoint_name(checkpoint), f"{self.total / 1e6:,.0f} MB"
+                caller.tell(fraction, f"Fetching {name} from the hub: {fraction:.0%} of {size}")
 
     return Reporter
 

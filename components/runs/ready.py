@@ -83,21 +83,13 @@ class Ready:
                 refused[lane] = self.unavailable[lane]
                 continue
             try:
-                self._fetch_lane(lane, caller, limit)
+                for part in self.pool.missing(lane):
+                    self.downloads.fetch(part.checkpoint, part.revision, caller, limit=limit)
                 ready.append(lane)
             except CheckpointError as error:
                 logger.warning("%s cannot be fetched: %s", lane.lane_id, error.message, exc_info=error.__cause__)
                 refused[lane] = error.message
         return ready, refused
-
-    def _fetch_lane(self, lane: LaneSpec, caller: Caller, limit: int | None) -> None:
-        def tell(fraction: float, size: int) -> None:
-            caller.tell(fraction, f"Fetching {lane.label} from the hub: {fraction:.0%} of {size / 1e6:,.0f} MB")
-
-        for part in self.pool.missing(lane):
-            self.downloads.fetch(
-                part.checkpoint, part.revision, places=limit, progress=tell, cancelled=caller.cancelled
-            )
 
     def leave_out_what_needs_the_gpu(self, lanes: Iterable[LaneSpec]) -> None:
         """On ZeroGPU: note the lanes whose backend loads its models itself, which it could do within requests alone."""

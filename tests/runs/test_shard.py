@@ -22,7 +22,7 @@ TIMEOUT_S = 600
 
 def rows(output):
     found = [without_times(json.loads(line)) for line in output.read_text().splitlines()[1:]]
-    return sorted(found, key=lambda row: (row.clip_id, row.lane_id))
+    return sorted(found, key=lambda row: (row["clip_id"], row["lane_id"]))
 
 
 @pytest.fixture

@@ -64,7 +64,8 @@ class TrivialEngine:
 
 def without_times(row: dict) -> dict:
     """A row's JSON without what depends on the clock."""
-    return {key: value for key, value in row.items() if not key.endswith("_time_s") and key not in {"rtfx", "repeats"}}
+    timed = {"rtfx", "repeats", "token_times_s", "busy"}
+    return {key: value for key, value in row.items() if not key.endswith("_time_s") and key not in timed}
 
 
 if __name__ == "__main__":  # the command line, with this engine behind every lane

@@ -45,7 +45,7 @@ def rows(output):
 def undisturbed(trivial_lab, manifest, tmp_path):
     output = tmp_path / "whole.jsonl"
     report = trivial_lab.benchmark(manifest, output)
-    assert (len(report.runs), len(report.failures)) == (108, 12)
+    assert (len(report.clips), sum(report.summary.failures.values())) == (108, 12)
     return rows(output)
 
 
@@ -90,7 +90,7 @@ def test_torn_anywhere(trivial_lab, manifest, tmp_path, share):
     os.truncate(output, max(1, int(share * output.stat().st_size)))
     report = trivial_lab.benchmark(manifest, output, limit=10, resume=True)
     assert rows(output) == whole
-    assert (len(report.runs), len(report.failures)) == (18, 2)
+    assert (len(report.clips), sum(report.summary.failures.values())) == (18, 2)
 
 
 def test_two_at_once_are_refused(trivial_lab, manifest, tmp_path):

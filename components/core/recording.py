@@ -1,4 +1,4 @@
-"""One file, decoded by FFmpeg within limits: its frames in order, silence where its times have gaps."""
+"""One file, decoded by FFmpeg within limits: its frames in order, and silence where its times have gaps."""
 
 from __future__ import annotations
 

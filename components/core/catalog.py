@@ -66,22 +66,46 @@ LANES: Mapping[str, Lane] = MappingProxyType(
     }
 )
 
+ENGLISH = ("en",)
+"""What every published student was trained on."""
+
 PAIRS: Mapping[str, Pair] = MappingProxyType(
     {
         pair.pair_id: pair
         for pair in (
-            Pair("base", "openai/whisper-base", str(CHECKPOINTS / "distil-base"), "Distilled here, for English."),
-            Pair("large-v2", "openai/whisper-large-v2", "distil-whisper/distil-large-v2", long_form="chunked"),
-            Pair("large-v3", "openai/whisper-large-v3", "distil-whisper/distil-large-v3"),
-            Pair("large-v3.5", "openai/whisper-large-v3", "distil-whisper/distil-large-v3.5"),
+            Pair(
+                "base",
+                "openai/whisper-base",
+                str(CHECKPOINTS / "distil-base"),
+                "Distilled here, for English.",
+                student_languages=ENGLISH,
+            ),
+            Pair(
+                "large-v2",
+                "openai/whisper-large-v2",
+                "distil-whisper/distil-large-v2",
+                long_form="chunked",
+                student_languages=ENGLISH,
+            ),
+            Pair("large-v3", "openai/whisper-large-v3", "distil-whisper/distil-large-v3", student_languages=ENGLISH),
+            Pair(
+                "large-v3.5", "openai/whisper-large-v3", "distil-whisper/distil-large-v3.5", student_languages=ENGLISH
+            ),
             Pair(
                 "medium.en",
                 "openai/whisper-medium.en",
                 "distil-whisper/distil-medium.en",
                 "English only.",
                 long_form="chunked",
+                student_languages=ENGLISH,
             ),
-            Pair("small.en", "openai/whisper-small.en", "distil-whisper/distil-small.en", "English only."),
+            Pair(
+                "small.en",
+                "openai/whisper-small.en",
+                "distil-whisper/distil-small.en",
+                "English only.",
+                student_languages=ENGLISH,
+            ),
         )
     }
 )

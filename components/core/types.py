@@ -85,7 +85,8 @@ class Pair:
     """A teacher and the student distilled from it; each a hub id, ``id@revision`` or a folder.
 
     ``note``: what a person must know before choosing it. ``long_form``: how audio over 30 s is cut for both lanes
-    unless the caller says so: the way that suits the student.
+    unless the caller says so: the way that suits the student. ``student_languages``: Whisper's codes of the languages
+    that the student was trained on; empty where that is not known.
     """
 
     pair_id: str
@@ -93,6 +94,7 @@ class Pair:
     student: str
     note: str = ""
     long_form: LongForm = "sequential"
+    student_languages: tuple[str, ...] = ()
 
 
 class _Noun(BaseModel):

@@ -40,6 +40,7 @@ def compare_steps(
     repeats: int | None = None,
     baseline_tokens: int | None = None,
     hear_language: bool = False,
+    student_languages: tuple[str, ...] = (),
 ) -> Iterator[Step]:
     """Run every lane over one clip, in the order A B B A, score the transcripts, and say how it goes.
 
@@ -62,6 +63,7 @@ def compare_steps(
             where a lane takes over ten.
         baseline_tokens: Tokens of the ``whisper`` lane on this clip, where it is known and not among ``lanes``.
         hear_language: Detect the language also where it is told, and note where the two disagree.
+        student_languages: Codes of the languages that the student knows; noted where the clip's is none of them.
 
     Raises:
         Cancelled: the caller left.
@@ -79,5 +81,6 @@ def compare_steps(
         repeats=repeats,
         baseline_tokens=baseline_tokens,
         hear_language=hear_language,
+        student_languages=student_languages,
     )
     return session.steps()

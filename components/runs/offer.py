@@ -36,6 +36,7 @@ class Choices:
     normalizer: str
     repeats: int | None
     hear_language: bool
+    student_languages: tuple[str, ...]
     clip_id: str | None
 
     @property
@@ -48,6 +49,7 @@ class Choices:
             "normalizer": self.normalizer,
             "repeats": self.repeats,
             "hear_language": self.hear_language,
+            "student_languages": self.student_languages,
         }
 
 
@@ -150,6 +152,7 @@ class Offer:
             normalizer=find_normalizer(normalizer).name,
             repeats=repeats,
             hear_language=hear_language,
+            student_languages=self.settings.get_pair(pair).student_languages,
             clip_id=clip_id,
         )
 

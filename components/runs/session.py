@@ -99,6 +99,7 @@ class Session:
     repeats: int | None = None
     baseline_tokens: int | None = None
     hear_language: bool = False
+    student_languages: tuple[str, ...] = ()
     partial: bool = True
     """Whether steps before the last one have what there is so far; scoring it takes time."""
 
@@ -149,8 +150,15 @@ class Session:
     def _find_language(self) -> Iterator[Step]:
         """Detect the language once for all lanes, where nobody told it or where it is to be held against that."""
         entry = self.entries.get(BASELINE_LANE) or next(iter(self.entries.values()), None)
-        if entry is None or not (self.hear_language or self.options.language is None):
-            return
+        if entry is not None and (self.hear_language or self.options.language is None):
+            yield from self._detect_language(entry)
+        if self.options.language and self.student_languages and self.options.language not in self.student_languages:
+            known = ", ".join(map(language_name, self.student_languages))
+            self.notes.append(
+                f"This is decoded as {language_name(self.options.language)}; the student was trained on {known} alone."
+            )
+
+    def _detect_language(self, entry: Entry) -> Iterator[Step]:
         yield self._step(entry.lane, "loading", "Detecting the language")
         with self.noting_failure(entry.lane):
             heard, probability = entry.engine.detect_language(self.clip, self.caller)

@@ -28,9 +28,9 @@ def main() -> int:
         limit=options.limit,
         caller=Caller(lambda fraction, doing: print(f"{fraction:4.0%} {doing}", file=sys.stderr)),
     )
-    ratios = {lane["lane_id"]: lane["ratio"] for lane in shapes["lanes"]}
+    ratios = {lane.lane_id: lane.ratio for lane in shapes.lanes}
     ratio = ratios.get("faster-whisper")
-    result = {"goal": f"at least {GOAL} times", "ratio": ratio, "speed": shapes}
+    result = {"goal": f"at least {GOAL} times", "ratio": ratio, "speed": shapes.model_dump(mode="json")}
     return common.finish("faster_whisper_speed", options, result, passed=ratio is not None and ratio >= GOAL)
 
 

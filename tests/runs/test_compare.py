@@ -211,6 +211,15 @@ def test_the_language_is_detected_once_for_all(pool, lanes, speechlike_clip, mon
     assert comparison.runs[0].notes == comparison.notes
 
 
+def test_a_language_that_the_student_does_not_know_is_noted(pool, lanes, speechlike_clip):
+    options = replace(OPTIONS, language="de")
+    (note,) = run(speechlike_clip, lanes[:1], pool, options=options, student_languages=("en",)).notes
+    assert "German" in note
+    assert "English" in note
+    assert run(speechlike_clip, lanes[:1], pool, options=options).notes == ()
+    assert run(speechlike_clip, lanes[:1], pool, student_languages=("en",)).notes == ()
+
+
 def _counted(function, calls, *arguments):
     calls.append(arguments)
     return function(*arguments)

@@ -35,7 +35,7 @@ class ModelsTab:
         self.shared = shared
         self.table = gr.HTML(html.message("Reading the configurations…"), elem_id="models-table", padding=False)
         with gr.Row(elem_classes="charts"):
-            self.parameters = chart("Parameters", "models-parameters")
+            self.parameters = chart("Parameters", "models-parameters", visible=False)
             with gr.Column(scale=2, min_width=290, elem_classes="chart"):
                 gr.Markdown(WHY)
                 self.tokens = gr.Slider(

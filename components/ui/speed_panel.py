@@ -43,9 +43,11 @@ class SpeedPanel:
         self.said = gr.HTML("", elem_id="speed-said", padding=False)
         self.table = gr.HTML("", elem_id="speed-table", padding=False)
         with gr.Row(elem_classes="charts"):
-            self.times = chart("Time of all clips", "speed-times")
-            self.ratios = chart("Times as fast as Whisper", "speed-ratios")
-            self.tokens = chart("Time per token (diamond: the fastest this memory allows)", "speed-tokens")
+            self.times = chart("Time of all clips", "speed-times", visible=False)
+            self.ratios = chart("Times as fast as Whisper", "speed-ratios", visible=False)
+            self.tokens = chart(
+                "Time per token (diamond: the fastest this memory allows)", "speed-tokens", visible=False
+            )
             self.batches = chart("Several clips at once", "speed-batches", visible=False)
 
     def connect(self, tab: gr.Tab) -> None:

@@ -102,10 +102,7 @@ def test_the_same_words_as_the_command_line_stopped_resumed_and_downloaded(page,
     choose(page, "repeats", "9 times")  # else a quick machine is done before Stop is pressed
     status = page.locator("#benchmark-status")
     start(page)
-    expect(status).to_contain_text(re.compile(rf"Clip \d+ of {CLIPS} is done"), timeout=LONG_MS)
-    expect(status).to_contain_text(re.compile(r"About \d+ (s|min) left"))
-    expect(status.get_by_role("progressbar")).to_have_attribute("max", str(CLIPS))
-    expect(points(page, "clip-latency").nth(3)).to_be_attached(timeout=LONG_MS)  # it grows
+    expect(status).to_contain_text(re.compile(rf"Clip [2-9]\d* of {CLIPS} is done"), timeout=LONG_MS)
     page.locator("#benchmark-stop").click()
     expect(status).to_contain_text("What is done is kept", timeout=LONG_MS)
     expect(page.locator("#benchmark-tables th[data-lane=whisper]")).to_be_visible()

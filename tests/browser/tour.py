@@ -32,6 +32,7 @@ def tour(page: Page) -> Iterator[str]:
     page.locator("#choices button").first.click()
     page.get_by_role("tab", name="Models", exact=True).click()
     page.locator("#passes .js-plotly-plot .barlayer .point").first.wait_for(state="attached")
+    page.locator("#speed-times .js-plotly-plot .barlayer .point").first.wait_for(state="attached")
     yield "models"
     page.get_by_role("tab", name="Benchmark", exact=True).click()
     set_number(page, "benchmark-limit", BENCHMARK_CLIPS)

@@ -275,45 +275,6 @@ def test_multilingual_checkpoints_are_prompted(engine, multilingual, speechlike_
         other.transcribe(speechlike_clip, DecodingOptions("fr"), parts)
 
 
-@pytest.fixture(scope="module")
-def with_a_new_word(tiny_teacher, tmp_path_factory) -> Path:
-    """The tiny teacher with a word after its timestamps, which it writes where it wrote its most frequent letter."""
-    from transformers import WhisperForConditionalGeneration, WhisperTokenizer
-
-    folder = tmp_path_factory.mktemp("checkpoints") / "new-word"
-    shutil.copytree(tiny_teacher, folder)
-    tokenizer = WhisperTokenizer.from_pretrained(folder)
-    tokenizer.add_tokens(["hullabaloo"])
-    tokenizer.save_pretrained(folder)
-    model = WhisperForConditionalGeneration.from_pretrained(folder)
-    model.resize_token_embeddings(len(tokenizer))
-    with torch.no_grad():
-        letters = model.get_decoder().embed_tokens.weight
-        letters[-1] = 1.2 * letters[tokenizer.convert_tokens_to_ids("e")]
-    model.save_pretrained(folder)
-    return folder
-
-
-@pytest.mark.parametrize("timestamps", [False, True])
-@pytest.mark.parametrize("runtime", ["eager", "auto"])
-def test_ids_after_the_timestamps_are_words(with_a_new_word, speechlike_clip, parts, runtime, timestamps):
-    lane = LaneSpec("whisper", "Whisper", "whisper", str(with_a_new_word))
-    engine = WhisperEngine(lane, Settings(runtime=runtime), CPU)
-    assert engine.special.last_timestamp + 1 == engine.tokenizer.convert_tokens_to_ids("hullabaloo")
-    assert engine.runtime == "loop"
-    output = engine.transcribe(speechlike_clip, DecodingOptions(timestamps=timestamps), parts)
-    assert "hullabaloo" in output.transcript.text
-    assert output.ended
-
-
-def test_faster_whisper_refuses_ids_after_the_timestamps(with_a_new_word, tmp_path, monkeypatch):
-    from components.engines import ctranslate
-
-    monkeypatch.setattr(ctranslate, "cache_folder", lambda *_: tmp_path)
-    with pytest.raises(CheckpointError, match="words after the timestamps"):
-        ctranslate.CTranslateEngine(LaneSpec("f", "Faster", "ctranslate", str(with_a_new_word)), Settings(), CPU)
-
-
 def test_an_outdated_generation_config_is_refused(tiny_teacher, tmp_path):
     with pytest.raises(CheckpointError, match="lists no languages"):
         variant(tiny_teacher, tmp_path / "outdated", is_multilingual=True)

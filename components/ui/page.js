@@ -86,7 +86,7 @@
   function addCopyButtons() {
     for (const card of document.querySelectorAll(".card[data-state=done]:not(:has(.copy-card))")) {
       const button = Object.assign(document.createElement("button"), { type: "button", className: "copy-card", textContent: "Copy" });
-      button.setAttribute("aria-label", `Copy what ${words(card, "h3")} wrote`);
+      button.setAttribute("aria-label", `Copy what ${label(card)} wrote`);
       card.prepend(button);
     }
   }
@@ -137,6 +137,12 @@
 
   const words = (root, selector) => root.querySelector(selector)?.textContent.replace(/\s+/g, " ").trim() ?? "";
 
+  const label = (card) => {
+    const heading = card.querySelector("h3")?.cloneNode(true);
+    heading?.querySelectorAll("small").forEach((detail) => detail.remove());
+    return heading?.textContent.trim() ?? "";
+  };
+
   function transcript(card) {
     const copy = card?.querySelector(".transcript")?.cloneNode(true);
     copy?.querySelectorAll("del").forEach((gone) => gone.remove());
@@ -168,7 +174,7 @@
       text(words(section, ".result-head h2"), 26, 600, "#1f2937", 2);
       text(words(section, ".models"), 22, 400, "#475569", 1);
       const figure = words(section, ".headline .figure");
-      if (figure) { y += 70; if (really) draw(figure, edge, y, font(110, 700)); y += 56; }
+      if (figure) { y += 90; if (really) draw(figure, edge, y, font(110, 700)); y += 56; }
       text(words(section, ".headline .claim"), 28, 600);
       text(words(section, ".headline .range"), 22, 400, "#475569");
       y += 16;
@@ -188,12 +194,12 @@
       }
       y += 12;
       for (const card of section.querySelectorAll(".card[data-state=done]")) {
-        text(`${words(card, "h3")}:`, 20, 600);
+        text(`${label(card)}:`, 20, 600);
         text(transcript(card) || "(no words)", 22, 400, "#1f2937", 4);
         y += 12;
       }
       y += 8;
-      text(words(section, ".where"), 18, 400, "#475569", 2);
+      text(words(section, ":scope > .where").split(" RTFx")[0], 18, 400, "#475569", 2);
       text(location.origin + location.pathname, 18, 400, "#475569", 1);
       return y + edge - 20;
     };

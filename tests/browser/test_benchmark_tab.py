@@ -175,7 +175,6 @@ def test_my_files_good_and_bad(page, clip_file, speechlike_clip, tmp_path):
     for name, content in {
         "twice.csv": "clip.wav,one\nclip.wav,two\n",
         "others.csv": "nobody.wav,hello\n",
-        "broken.jsonl": '{"clip_id": "clip", "audio": "clip.wav"}\nclip\n',
         "good.csv": "file,text\nclip.wav,two words\ntext.wav,\n",
     }.items():
         tables[name] = tmp_path / name
@@ -188,7 +187,6 @@ def test_my_files_good_and_bad(page, clip_file, speechlike_clip, tmp_path):
         ([clip_file, other], None, "Two files are called 'clip'. Rename one"),
         ([clip_file], "twice.csv", "names clip.wav twice"),
         ([clip_file], "others.csv", "names none of these files"),
-        ([clip_file], "broken.jsonl", "Line 2 of broken.jsonl is not JSON"),
     ):
         for upload in ("#benchmark-files", "#benchmark-references"):
             if page.locator(upload).get_by_label("Clear").count():

@@ -56,7 +56,7 @@ def test_every_tool_and_argument_is_described(mcp_url):
             return (await client.list_tools()).tools
 
     found = {tool.name: tool for tool in run(tools)}
-    assert set(found) == {"benchmark", "compare", "models"}
+    assert set(found) == {"benchmark", "compare", "live", "models"}
     for tool in found.values():
         assert len(tool.description) > 100
         for name, argument in tool.inputSchema["properties"].items():

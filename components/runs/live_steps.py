@@ -10,7 +10,7 @@ from components.core import catalog
 from components.core.audio import load_audio
 from components.core.errors import WhisperSpaceError
 from components.core.manifests import read_manifest
-from components.core.types import AudioClip, Comparison, LaneFailure, LaneRun, Live, LivePass, Transcript
+from components.core.types import AudioClip, LaneFailure, LaneRun, Live, LivePass, Transcript
 from components.engines import device as devices
 from components.engines.cache import cache_folder
 from components.runs.compare import compare
@@ -163,10 +163,3 @@ class LiveSteps:
             **scores(self.reference, transcript, self.normalizer),
         }
         return offline.model_copy(update=update)
-
-
-def live_comparison(steps: LiveSteps) -> Comparison:
-    """The live rows alone: what a benchmark writes."""
-    *_, last = steps.steps()
-    assert isinstance(last, Live)  # noqa: S101 - steps end with it
-    return last.live

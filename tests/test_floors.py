@@ -1,4 +1,4 @@
-"""What import-linter and ruff (pyproject.toml) cannot say: who may name device and clock, and what loads when."""
+"""What import-linter and ruff cannot say: who names device and clock, how long functions are, and what loads when."""
 
 from __future__ import annotations
 
@@ -57,6 +57,21 @@ def test_one_file_names_the_device_and_one_reads_the_clock(home, words):
 )
 def test_names_finds_what_is_named(source, named):
     assert bool(names(source) & (DEVICE_NAMES | CLOCK_NAMES)) is named
+
+
+MOST_LINES = 60
+
+
+def test_functions_are_short():
+    """Docstrings and signatures count."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    long = {
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, functions) and node.end_lineno - node.lineno >= MOST_LINES
+    }
+    assert not long
 
 
 def loaded(*arguments: str) -> set[str]:

@@ -42,36 +42,28 @@ def _flat(cell: columns.Cell) -> str:
 def comparison(comparison: Comparison) -> str:
     """A comparison for the terminal: the figure, a table, then what each lane wrote."""
     first = headline(comparison)
-    lines = [
-        f"{comparison.clip_id}, {columns.length(comparison.audio_length_s)}: {columns.models_line(comparison)}",
-        f"Measured on {columns.machine_line(comparison.machine)}",
-        *comparison.notes,
-        *(f"warning: {warning}" for warning in clip_warnings(comparison)),
-        first.sentence.translate(PLAIN),
-        "",
-        terminal_table(columns.comparison_table(comparison, speed_up=not first.withheld)) if comparison.runs else "",
-    ]
-    for run in comparison.runs:
-        lines += [
-            "",
-            f"{run.lane_id}: {run.text.strip()}",
-            *(f"  warning: {warning}" for warning in lane_warnings(run)),
-        ]
-    lines += [f"\n{failure.lane_id} failed: {failure.message}" for failure in comparison.failures]
-    return "\n".join(lines)
+    said = [*comparison.notes, *(f"warning: {warning}" for warning in clip_warnings(comparison)), first.sentence]
+    shown = terminal_table(columns.comparison_table(comparison, speed_up=not first.withheld)) if comparison.runs else ""
+    return _result(comparison, "", said, shown)
 
 
 def live(result: Live) -> str:
     """A live run for the terminal: a verdict a lane, the lags, then the words that were committed."""
-    rows = result.live
+    table = terminal_table(live_report.lags_table(result).turned())
+    return _result(result.live, ", as if live", live_report.verdict(result), table)
+
+
+def _result(rows: Comparison, how: str, said: Sequence[str], table: str) -> str:
     lines = [
-        f"{rows.clip_id}, {columns.length(rows.audio_length_s)}, as if live: {columns.models_line(rows)}",
+        f"{rows.clip_id}, {columns.length(rows.audio_length_s)}{how}: {columns.models_line(rows)}",
         f"Measured on {columns.machine_line(rows.machine)}",
-        *(sentence.translate(PLAIN) for sentence in live_report.verdict(result)),
+        *(sentence.translate(PLAIN) for sentence in said),
         "",
-        terminal_table(live_report.lags_table(result).turned()),
+        table,
     ]
-    lines += [f"\n{run.lane_id}: {run.text}" for run in rows.runs]
+    for run in rows.runs:
+        lines += ["", f"{run.lane_id}: {run.text.strip()}"]
+        lines += [f"  warning: {warning}" for warning in lane_warnings(run)]
     lines += [f"\n{failure.lane_id} failed: {failure.message}" for failure in rows.failures]
     return "\n".join(lines)
 

@@ -174,22 +174,12 @@ def _compare(options: argparse.Namespace) -> int:
     from components.report import text
 
     lab = _lab()
+    names = ("reference", "pair", "lanes", "language", "normalizer", "repeats", "long_form", "timestamps")
     with _progress_bar() as caller:
-        comparison = lab.compare(
-            {"path": options.clip, "track": options.track},
-            reference=options.reference,
-            pair=options.pair,
-            lanes=options.lanes,
-            repeats=options.repeats,
-            language=options.language,
-            long_form=options.long_form,
-            timestamps=options.timestamps,
-            normalizer=options.normalizer,
-            caller=caller,
-        )
+        source = {"path": options.clip, "track": options.track}
+        comparison = lab.compare(source, **_chosen(options, *names), caller=caller)
     print(text.comparison(comparison))
-    if options.json:
-        _print_json(comparison.model_dump(mode="json"))
+    _print_json(options, comparison.model_dump(mode="json"))
     return 0 if comparison.runs else FAILED
 
 
@@ -197,20 +187,12 @@ def _live(options: argparse.Namespace) -> int:
     from components.report import text
 
     lab = _lab()
+    names = ("reference", "pair", "lanes", "language", "normalizer")
     with _progress_bar() as caller:
-        *_, last = lab.live(
-            options.clip,
-            reference=options.reference,
-            pair=options.pair,
-            lanes=options.lanes,
-            language=options.language,
-            normalizer=options.normalizer,
-            caller=caller,
-        )
+        *_, last = lab.live(options.clip, **_chosen(options, *names), caller=caller)
     result = cast("Live", last)
     print(text.live(result))
-    if options.json:
-        _print_json(result.model_dump(mode="json"))
+    _print_json(options, result.model_dump(mode="json"))
     return 0 if result.live.runs else FAILED
 
 
@@ -221,22 +203,15 @@ def _benchmark(options: argparse.Namespace) -> int:
 
     take_own_gpu(os.environ)
     lab = _lab()
-
     process = current_process(os.environ)
+    names = ("pair", "lanes", "language", "normalizer", "repeats", "batch_size", "limit", "retry_failed")
     with _progress_bar() as caller:
         steps = lab.benchmark_steps(
             _source(options, lab.settings),
             options.output,
-            pair=options.pair,
-            lanes=options.lanes,
-            repeats=options.repeats,
+            **_chosen(options, *names),
             resume=options.resume or options.retry_failed,
-            retry_failed=options.retry_failed,
-            batch_size=options.batch_size,
-            language=options.language,
-            limit=options.limit,
             seed=options.seed if options.shuffle else None,
-            normalizer=options.normalizer,
             process=process,
             caller=caller,
         )
@@ -250,10 +225,16 @@ def _benchmark(options: argparse.Namespace) -> int:
     print(text.benchmark(report))
     if options.report:
         _write_report(report, options.report)
-    if options.json:
-        answer = {"pair": report.pair, **report.summary.model_dump(mode="json")}
-        _print_json(answer | {"machine": report.machine.model_dump(mode="json")})
+    _print_json(options, _totals(report))
     return 0 if report.summary.lanes else FAILED
+
+
+def _totals(report: Report) -> dict[str, Any]:
+    return {
+        "pair": report.pair,
+        **report.summary.model_dump(mode="json"),
+        "machine": report.machine.model_dump(mode="json"),
+    }
 
 
 def _source(options: argparse.Namespace, settings: Settings) -> Source | str:
@@ -300,19 +281,16 @@ def _rescore(options: argparse.Namespace) -> int:
         print(f"warning: {counted(result.refused, 'row')} too long to be scored")
     if options.json:
         report = read_report(options.output or options.runs)
-        answer = {"pair": report.pair, "normalizer": result.normalizer, **report.summary.model_dump(mode="json")}
-        _print_json(answer | {"machine": report.machine.model_dump(mode="json")})
+        _print_json(options, {"normalizer": result.normalizer, **_totals(report)})
     return 0
 
 
 def _models(options: argparse.Namespace) -> int:
     from components.report import text
 
-    lab = _lab()
-    models = lab.models(options.pair)
+    models = _lab().models(options.pair)
     print(text.models(models))
-    if options.json:
-        _print_json(models.model_dump(mode="json"))
+    _print_json(options, models.model_dump(mode="json"))
     return 0
 
 
@@ -336,8 +314,7 @@ def _speed(options: argparse.Namespace) -> int:
             raise ManifestError(f"{options.page} cannot be written: {error.strerror}.") from error
     if options.share:
         print(f"\n{text.speed_share(result)}")
-    if options.json:
-        _print_json(result.model_dump(mode="json"))
+    _print_json(options, result.model_dump(mode="json"))
     return 0
 
 
@@ -368,8 +345,14 @@ def _progress_bar() -> Iterator[Caller]:
         yield Caller(show)
 
 
-def _print_json(value: Mapping[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+def _chosen(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in names}
+
+
+def _print_json(options: argparse.Namespace, result: Mapping[str, Any]) -> None:
+    """The result as the last line, where ``--json`` asks for it."""
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False))
 
 
 def _positive(text: str) -> int:

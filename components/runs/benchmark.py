@@ -93,15 +93,7 @@ def steps(
     total = source.count()  # a manifest is checked as a whole before anything runs
     if limit is not None:
         total = limit if total is None else min(limit, total)
-    header = RowsHeader(
-        pair=choices.pair,
-        checkpoints={lane.lane_id: checkpoint_name(_pinned(lane)) for lane in choices.lanes},
-        settings=_shared_settings(service.settings, choices, batch_size),
-        machine=devices.machine(process.count),
-        data=source.name,
-        data_states=tuple(filter(None, (getattr(source, "state", None),))),
-        data_notes=getattr(source, "notes", ()),
-    )
+    header = _header(source, service.settings, choices, batch_size, process)
     batches, ahead = Batches(batch_size), 1 if batch_size == 1 else AHEAD * batch_size
     with process.open(output, header, resume=resume, retry_failed=retry_failed) as file:
         finished = 0
@@ -117,6 +109,18 @@ def steps(
                 finished += 1
                 yield Step(finished, total, task.item.clip_id, rows)
         caller.tell(1.0, "Done")
+
+
+def _header(source: Source, settings: Settings, choices: Choices, batch_size: int, process: Process) -> RowsHeader:
+    return RowsHeader(
+        pair=choices.pair,
+        checkpoints={lane.lane_id: checkpoint_name(_pinned(lane)) for lane in choices.lanes},
+        settings=_shared_settings(settings, choices, batch_size),
+        machine=devices.machine(process.count),
+        data=source.name,
+        data_states=tuple(filter(None, (getattr(source, "state", None),))),
+        data_notes=getattr(source, "notes", ()),
+    )
 
 
 def _groups(

@@ -5,6 +5,7 @@ Annotations are evaluated here (no ``from __future__ import annotations``): Grad
 
 import tempfile
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,70 +23,66 @@ from components.ui.requests import Cancellations, api_errors, unwanted
 from components.ui.schema import answers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from components.runs.lab import Lab
+    from components.runs.sources import Source
 
 
-class CompareOptions(BaseModel):
-    """What ``/compare`` takes beside the audio."""
+class Options(BaseModel):
+    """What an endpoint takes beside its files, each of exactly its type."""
 
     model_config = ConfigDict(strict=True)
 
-    reference: str
     pair: str | None
-    lanes: list[str] | None
+    lanes: list[str] | None = None
+
+
+class LiveOptions(Options):
+    reference: str
+    language: str | None
+
+
+class CompareOptions(LiveOptions):
     repeats: int | None
     long_form: Literal["auto", "sequential", "chunked"]
     timestamps: bool
-    language: str | None
 
 
-class LiveOptions(BaseModel):
-    """What ``/live`` takes beside the audio."""
-
-    model_config = ConfigDict(strict=True)
-
-    reference: str
-    pair: str | None
-    lanes: list[str] | None
-    language: str | None
-
-
-class ModelsOptions(BaseModel):
-    """What ``/models`` takes."""
-
-    model_config = ConfigDict(strict=True)
-
-    pair: str | None
-
-
-class BenchmarkOptions(BaseModel):
-    """What ``/benchmark`` takes beside the files."""
-
-    model_config = ConfigDict(strict=True)
-
+class BenchmarkOptions(Options):
     source: Literal["examples", "librispeech", "files"]
     references: list[str | None] | None
-    pair: str | None
-    lanes: list[str] | None
     repeats: int
     limit: int | None
 
 
 MEASURING: dict[str, Any] = {"concurrency_id": "measure", "concurrency_limit": 1 + MAX_WAITING + MAX_FETCHING}
-"""For Gradio's queue: who comes in is served, refused, or told their place, by the Lab. It alone knows who waits for a
-download, and so takes nobody's place on the device; there, one comparison runs at a time."""
+"""For Gradio's queue, which lets this many in; ``runs.queue`` then has them wait for the device, one at a time, and for
+downloads, which do not hold the device."""
 
 BENCHMARKING: dict[str, Any] = {"concurrency_id": "benchmark", "concurrency_limit": 8}
-"""One runs at a time, in ``Lab.benchmarks``; the others of so many wait for it there."""
+"""One runs at a time; the others wait in ``Lab.benchmarks``."""
 
 
 def register(lab: "Lab", cancellations: Cancellations) -> None:
     """Add the endpoints to the Blocks being built."""
+    endpoints = Endpoints(lab, cancellations)
+    _public(endpoints.benchmark, **BENCHMARKING)
+    _public(endpoints.compare, **MEASURING)
+    _public(endpoints.live, **MEASURING)
+    _public(endpoints.models)
+
+
+class Endpoints:
+    """What scripts call. The order of the arguments is the contract's; Gradio fills in ``request``."""
+
+    def __init__(self, lab: "Lab", cancellations: Cancellations) -> None:
+        self.lab = lab
+        self.cancellations = cancellations
 
     @answers(Comparison)
-    def compare(  # noqa: D417, PLR0917 - Gradio fills in the request; order is the contract's
+    def compare(  # noqa: D417, PLR0917
+        self,
         audio: gr.FileData,
         reference: str = "",
         pair: str | None = None,
@@ -116,16 +113,14 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
         Returns:
             The comparison as JSON; times in seconds.
         """
-        options = {"reference": reference, "pair": pair, "lanes": lanes, "repeats": repeats}
-        options |= {"long_form": long_form, "timestamps": timestamps, "language": language}
-        session = (request.session_hash if request else None) or uuid.uuid4().hex
-        with api_errors(), cancellations.request(session) as stop:
-            caller = Caller(cancelled=unwanted(stop))
-            comparison = lab.compare(uploaded_path(audio), **checked(CompareOptions, options), caller=caller)
-            return comparison.model_dump(mode="json")
+        with self._caller(request) as caller:
+            options = {"reference": reference, "pair": pair, "lanes": lanes, "repeats": repeats, "language": language}
+            options = checked(CompareOptions, {**options, "long_form": long_form, "timestamps": timestamps})
+            return self.lab.compare(uploaded_path(audio), **options, caller=caller).model_dump(mode="json")
 
     @answers(Live)
-    def live(  # noqa: D417, PLR0917 - Gradio fills in the request; order is the contract's
+    def live(  # noqa: D417, PLR0917
+        self,
         audio: gr.FileData,
         reference: str = "",
         pair: str | None = None,
@@ -149,15 +144,13 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
         Returns:
             The live run as JSON; times in seconds on each lane's own clock.
         """
-        options = {"reference": reference, "pair": pair, "lanes": lanes, "language": language}
-        session = (request.session_hash if request else None) or uuid.uuid4().hex
-        with api_errors(), cancellations.request(session) as stop:
-            caller = Caller(cancelled=unwanted(stop))
-            *_, last = lab.live(uploaded_path(audio), **checked(LiveOptions, options), caller=caller)
+        with self._caller(request) as caller:
+            options = {"reference": reference, "pair": pair, "lanes": lanes, "language": language}
+            *_, last = self.lab.live(uploaded_path(audio), **checked(LiveOptions, options), caller=caller)
             return last.model_dump(mode="json")
 
     @answers(Models)
-    def models(pair: str | None = None) -> Any:
+    def models(self, pair: str | None = None) -> Any:
         """List the models of a pair: layers, parameters of encoder and decoder, and the student's share of them.
 
         The counts come from the configurations alone; no weights are loaded or downloaded.
@@ -169,11 +162,11 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
             The pair, its lanes, and the ratios of the student's parameters to the teacher's, as fractions.
         """
         with api_errors():
-            pair = checked(ModelsOptions, {"pair": pair})["pair"] or lab.default_pair
-            return lab.models(pair).model_dump(mode="json")
+            return self.lab.models(checked(Options, {"pair": pair})["pair"]).model_dump(mode="json")
 
     @answers(BenchmarkProgress)
-    def benchmark(  # noqa: D417, PLR0917 - order is the contract's
+    def benchmark(  # noqa: D417, PLR0917
+        self,
         source: Literal["examples", "librispeech", "files"] = "examples",
         files: list[gr.FileData] | None = None,
         references: list[str | None] | None = None,
@@ -197,32 +190,37 @@ def register(lab: "Lab", cancellations: Cancellations) -> None:
         Returns:
             Clips done, the total, an estimate of the seconds left, and in the last line the report as JSON.
         """
-        options: dict[str, Any] = {"source": source, "references": references, "pair": pair, "lanes": lanes}
-        session = (request.session_hash if request else None) or uuid.uuid4().hex
-        with api_errors(), cancellations.request(session) as stop, tempfile.TemporaryDirectory() as folder:
+        with self._caller(request) as caller, tempfile.TemporaryDirectory() as folder:
+            options: dict[str, Any] = {"source": source, "references": references, "pair": pair, "lanes": lanes}
             options = checked(BenchmarkOptions, {**options, "repeats": repeats, "limit": limit})
-            paths = [uploaded_path(file) for file in files or []]
-            texts = options.pop("references") or []
-            if len(texts) > len(paths):
-                raise ManifestError(f"There are {len(texts)} references for {len(paths)} files. Give one for each.")
-            spoken = {Path(path).name: text for path, text in zip(paths, texts, strict=False) if text is not None}
-            data = benchmarking.chosen_source(options.pop("source"), paths, spoken, Path(folder))
-            options |= {"limit": benchmarking.allowed(options["limit"]), "caller": Caller(cancelled=unwanted(stop))}
+            data = _data_set(options.pop("source"), files or [], options.pop("references") or [], Path(folder))
+            options |= {"limit": benchmarking.allowed(options["limit"]), "caller": caller}
             watched = None
-            for watched in benchmarking.watch(lab, data, Path(folder, "runs.jsonl"), **options):
+            for watched in benchmarking.watch(self.lab, data, Path(folder, "runs.jsonl"), **options):
                 yield benchmarking.progress_json(watched, last=False).model_dump(mode="json")
             if watched is not None:
                 yield benchmarking.progress_json(watched, last=True).model_dump(mode="json")
 
-    _public(benchmark, "benchmark", **BENCHMARKING)
-    _public(compare, "compare", **MEASURING)
-    _public(live, "live", **MEASURING)
-    _public(models, "models")
+    @contextmanager
+    def _caller(self, request: gr.Request | None) -> "Iterator[Caller]":
+        """Who waits for a call; its errors are told in words. A call without a session gets one of its own."""
+        session = (request.session_hash if request else None) or uuid.uuid4().hex
+        with api_errors(), self.cancellations.request(session) as stop:
+            yield Caller(cancelled=unwanted(stop))
 
 
-def _public(function: "Callable[..., Any]", name: str, **options: Any) -> None:
-    """An endpoint whose arguments are described in the API view by the words of the docstring."""
-    gr.api(function, api_name=name, **options)
+def _data_set(source: str, files: list[Any], references: list[str | None], folder: Path) -> "Source":
+    """The clips of ``/benchmark``, with what is said in those that were uploaded."""
+    paths = [uploaded_path(file) for file in files]
+    if len(references) > len(paths):
+        raise ManifestError(f"There are {len(references)} references for {len(paths)} files. Give one for each.")
+    spoken = {Path(path).name: text for path, text in zip(paths, references, strict=False) if text is not None}
+    return benchmarking.chosen_source(source, paths, spoken, folder)
+
+
+def _public(function: "Callable[..., Any]", **options: Any) -> None:
+    """An endpoint under the function's name; the API view describes its arguments in the words of the docstring."""
+    gr.api(function, api_name=function.__name__, **options)
     page = gr.context.Context.root_block
     if page is None:
         return

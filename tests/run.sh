@@ -31,4 +31,5 @@ export PYTHONPATH=. OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=fa
 "$venv/bin/ruff" format --check .
 "$venv/bin/mypy"
 "$venv/bin/lint-imports" --no-cache
-exec "$venv/bin/python" -m pytest "$@"
+# Two processes: most tests compute on one core each. A file stays in one process.
+exec "$venv/bin/python" -m pytest -n 2 --dist loadfile "$@"

@@ -44,8 +44,9 @@ def clip_file(speechlike_clip, tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(clip_file: Path) -> Iterator[Browser]:
+    """Chromium, for a file of tests: while Playwright runs, no test with an event loop of its own can run beside it."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine")

@@ -23,45 +23,51 @@ _MONTHS = {
 }  # fmt: skip
 
 _SUBSTITUTIONS = tuple(
-    (re.compile(found), replaced)
-    for found, replaced in (
-        (r"(?<=\d),(?=\d{3}(?!\d))", ""),
+    (part, re.compile(found), replaced)
+    for part, found, replaced in (
+        (",", r"(?<=\d),(?=\d{3}(?!\d))", ""),
         # a.m., U.S.A., e.g.
-        (r"(?<![a-z.])((?:[a-z]\.)++[a-z]?)(?![a-z])", lambda found: _joined(found[1])),
-        (r"\bph\.\s?d\b\.?", "phd"),
-        (r"\b(?:et\s{1,3}cetera|et\s{1,3}c|&c)\b", "et cetera"),
-        (r"\bno\.\s{0,3}(?=\d)", "number "),
-        (r"#(?=\d)", " number "),
-        (r"\b([a-g])#", r"\1 sharp "),
-        (r"#(?=[a-z])", " hashtag "),
-        (r"\bst\b\.?(?=\s{1,3}[a-z])", "saint "),
-        (r"\bst\b\.?(?!\d)", "street "),
+        (".", r"(?<![a-z.])((?:[a-z]\.)++[a-z]?)(?![a-z])", lambda found: _joined(found[1])),
+        ("ph", r"\bph\.\s?d\b\.?", "phd"),
+        ("c", r"\b(?:et\s{1,3}cetera|et\s{1,3}c|&c)\b", "et cetera"),
+        ("no", r"\bno\.\s{0,3}(?=\d)", "number "),
+        ("#", r"#(?=\d)", " number "),
+        ("#", r"\b([a-g])#", r"\1 sharp "),
+        ("#", r"#(?=[a-z])", " hashtag "),
+        ("st", r"\bst\b\.?(?=\s{1,3}[a-z])", "saint "),
+        ("st", r"\bst\b\.?(?!\d)", "street "),
         # Times of day; the point is a colon before a.m. and p.m.
-        (r"(?<!\d)(\d{1,2})\.(\d\d)(?=\s{0,3}[ap]m\b)", r"\1:\2"),
-        (r"(?<![\d:])(\d{1,2}):00(?=\s{0,3}[ap]m\b)", r"\1"),
-        (r"(?<![\d:])(\d{1,2}):00(?![\d:])", r"\1 oclock "),
+        (".", r"(?<!\d)(\d{1,2})\.(\d\d)(?=\s{0,3}[ap]m\b)", r"\1:\2"),
+        (":00", r"(?<![\d:])(\d{1,2}):00(?=\s{0,3}[ap]m\b)", r"\1"),
+        (":00", r"(?<![\d:])(\d{1,2}):00(?![\d:])", r"\1 oclock "),
         # Fractions of a few parts; 24/7 and 9/11 are none.
-        (r"(?<![\d/])(\d{1,4})\s{1,3}([13])/([24])(?![\d/])", lambda found: _mixed(*found.groups())),
-        (r"(?<![\d/])([1-9])/(10|[2-9])(?![\d/])", lambda found: _fraction(found[0], int(found[1]), int(found[2]))),
+        ("/", r"(?<![\d/])(\d{1,4})\s{1,3}([13])/([24])(?![\d/])", lambda found: _mixed(*found.groups())),
+        (
+            "/",
+            r"(?<![\d/])([1-9])/(10|[2-9])(?![\d/])",
+            lambda found: _fraction(found[0], int(found[1]), int(found[2])),
+        ),
         # A minus is a hyphen before a number and after none.
-        (r"(?<![^\s(\[\"])[-–](?=\.?\d|[$£€]\d)", " minus "),
-        (r"\bnegative(?=\s{1,3}\d)", "minus"),
-        (r"\bwww\.", "www dot "),
-        (r"(?<=\.com|\.org|\.net|\.gov|\.edu)/(?=\w)", " slash "),
-        (rf"(?<=[a-z0-9])\.(?=(?:{_DOMAINS})\b)", " dot "),
-        (r"(?<=[a-z0-9])\.(?=[\w.+-]{1,64}@)", " dot "),
-        (r"(?<=\d)\.(?=\d)", " point "),
-        (r"(?<![a-z0-9])\.(?=\d)", " point "),
-        (r"(?<=\d)\s?\*(?=\s?\d)", " times "),
-        (r"(?<=\d)\s?x(?=\s?\d)", " by "),
-        (r"(?<=\d)x\b", " times "),
-        (r"(?<!\d)(\d{1,2})p\b", r"\1 pence"),
-        (rf"\b({'|'.join(_MONTHS)})\b\.?(?=\s{{0,3}}\d)", lambda found: _MONTHS[found[1]]),
-        (r"(?<=\s)<(?=\s)", " less than "),
-        (r"(?<=\s)>(?=\s)", " greater than "),
-        (r"km/h\b", " kph "),
+        ("", r"(?<![^\s(\[\"])[-–](?=\.?\d|[$£€]\d)", " minus "),
+        ("negative", r"\bnegative(?=\s{1,3}\d)", "minus"),
+        ("www.", r"\bwww\.", "www dot "),
+        ("/", r"(?<=\.com|\.org|\.net|\.gov|\.edu)/(?=\w)", " slash "),
+        (".", rf"(?<=[a-z0-9])\.(?=(?:{_DOMAINS})\b)", " dot "),
+        ("@", r"(?<=[a-z0-9])\.(?=[\w.+-]{1,64}@)", " dot "),
+        (".", r"(?<=\d)\.(?=\d)", " point "),
+        (".", r"(?<![a-z0-9])\.(?=\d)", " point "),
+        ("*", r"(?<=\d)\s?\*(?=\s?\d)", " times "),
+        ("x", r"(?<=\d)\s?x(?=\s?\d)", " by "),
+        ("x", r"(?<=\d)x\b", " times "),
+        ("p", r"(?<!\d)(\d{1,2})p\b", r"\1 pence"),
+        ("", rf"\b({'|'.join(_MONTHS)})\b\.?(?=\s{{0,3}}\d)", lambda found: _MONTHS[found[1]]),
+        ("<", r"(?<=\s)<(?=\s)", " less than "),
+        (">", r"(?<=\s)>(?=\s)", " greater than "),
+        ("km/h", r"km/h\b", " kph "),
     )
 )
+"""What stands in every match, what is found, what takes its place: a text without the first is not searched."""
+
 _WORD = r"\d+(?:st|nd|rd|th|'?s)\b|\d+|'?[\p{L}\p{M}]+(?:'[\p{L}\p{M}]+)*+'?|[$£€₹¥¢]"
 _MAX_ENDINGS = 3
 _NOT_FROM_G = 4
@@ -104,8 +110,9 @@ def _signs() -> re.Pattern[str]:
 def english_words(text: str) -> list[str]:
     """The words of a text in lower case, as "ours" compares them."""
     text = without_accents(text)
-    for found, replaced in _SUBSTITUTIONS:
-        text = found.sub(replaced, text)
+    for part, found, replaced in _SUBSTITUTIONS:
+        if part in text:
+            text = found.sub(replaced, text)
     signs = _tables()["signs"]
     text = _signs().sub(lambda sign: f" {signs[sign[0]]} ", text)
     words = list(_expanded(pattern(_WORD).findall(text)))
@@ -126,12 +133,15 @@ def _mixed(whole: str, upper: str, lower: str) -> str:
     return f"{whole} and {part}" if part else f"{whole} {upper} {lower}"
 
 
+_PARTS = {3: "third", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth", 10: "tenth"}
+
+
 def _fraction(written: str, upper: int, lower: int) -> str:
     if upper >= lower:
         return written
     if lower in {2, 4}:
         return f"{upper} {'half' if lower == 2 else 'quarter' if upper == 1 else 'quarters'}"
-    ordinal = {3: "third", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth", 10: "tenth"}[lower]
+    ordinal = _PARTS[lower]
     return f"{upper} {ordinal}{'s' if upper > 1 else ''}"
 
 

@@ -53,19 +53,22 @@ def without_notes(text: str) -> tuple[str, int]:
     Returns:
         The words alone, and how many notes, labels and subtitle cues' heads were left out.
     """
-    text, cues = _without_cues(text)
+    text, dropped = _without_cues(text) if ":" in text else (text, 0)
     text = _TAGS.sub("", text)
-    dropped = cues
-    for rule, replaced in (
+    rules: list[tuple[re.Pattern[str], Any]] = [
         (_VOICE, lambda found: not found[0].startswith("</")),
         (_BRACKETED, _is_bracketed_note),
         (_ASIDE, _is_aside),
-        (_NUMBERED_LABEL, lambda _: True),
-        (_LETTERED_LABEL, lambda _: True),
-        (_WORD_LABEL, lambda found: found[1].lower() in _tables()["labels"]),
-        (_name_labels(text), lambda found: found[1].lower() not in _tables()["not_labels"]),
-    ):
-        text, count = _drop(text, rule, replaced)
+    ]
+    if ":" in text:
+        rules += [
+            (_NUMBERED_LABEL, lambda _: True),
+            (_LETTERED_LABEL, lambda _: True),
+            (_WORD_LABEL, lambda found: found[1].lower() in _tables()["labels"]),
+            (_name_labels(text), lambda found: found[1].lower() not in _tables()["not_labels"]),
+        ]
+    for rule, is_note in rules:
+        text, count = _drop(text, rule, is_note)
         dropped += count
     return text, dropped
 

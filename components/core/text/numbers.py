@@ -43,10 +43,16 @@ _PARTS = {"half": "5", "quarter": "25"}
 _MAX_DIGITS = 15
 """Longer digits are never multiplied or added to."""
 
+_MAX_AHEAD = 8
+"""Tokens that are looked at beyond a number, or before the first one; they are empty there."""
+
 _ENDINGS = {word: (value, "th") for word, value in (_ORDINALS | _TENS_ORDINALS).items()} | {
     word: (value, "s") for word, value in (_PLURALS | _TENS_PLURALS).items()
 }
 NUMBER_WORDS = frozenset({*_ONES, *_TENS, *_SCALES, *_ZEROS, *_ENDINGS, "hundred"})
+
+_FIRST_WORDS = NUMBER_WORDS | _LETTER_ZEROS | {*_REPEATS, "point", "a", "an", "half"}
+"""Words that a number may begin with."""
 
 
 class _Number(NamedTuple):
@@ -79,6 +85,7 @@ class Numbers:
         self, tokens: Sequence[str], units: Mapping[str, str], currencies: Mapping[str, Sequence[str]]
     ) -> None:
         self._tokens = tokens
+        self._at = [*tokens, *[""] * _MAX_AHEAD].__getitem__
         self._units = units
         self._currencies = currencies
 
@@ -87,15 +94,16 @@ class Numbers:
         out: list[str] = []
         at, after_number = 0, False
         while at < len(self._tokens):
+            if (token := self._tokens[at]).isalpha() and token not in _FIRST_WORDS:
+                out.append(token)
+                at, after_number = at + 1, False
+                continue
             money = self._money_before(at)
             number = None if money else self._number(at, after_number)
             after_number = bool(money or number)
             written, at = money or (self._with_unit(at, number) if number else ([self._at(at)], at + 1))
             out += written
         return re.sub(r"(?<!\S)0 0 0(?!\S)", "000", " ".join(out)).split()
-
-    def _at(self, index: int) -> str:
-        return self._tokens[index] if 0 <= index < len(self._tokens) else ""
 
     # Money and units
 

@@ -76,5 +76,9 @@ def _differs(comparison: Comparison, run: LaneRun, pieces: tuple[words.Piece, ..
     if words.held_against(comparison, run) is None:
         return ""
     against = "what was said" if run.reference is not None else lane_label(BASELINE_LANE)
-    count = words.differing(pieces)
-    return f"{counted(count, 'word differs', 'words differ')} from {against}" if count else f"Same words as {against}"
+    if run.word_errors is not None and run.word_errors.unit == "character":
+        count, unit = words.differing_characters(pieces), "character"
+    else:
+        count, unit = words.differing(pieces), "word"
+    told = counted(count, f"{unit} differs", f"{unit}s differ")
+    return f"{told} from {against}" if count else f"Same words as {against}"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Report,
         SpeedLane,
         SpeedRun,
+        WordErrors,
     )
 
 Row = TypeVar("Row")
@@ -138,6 +139,14 @@ def between(interval: Interval | None, write: Callable[[float], str]) -> str:
     return high if low == high else f"{low.removesuffix(unit)} to {high}"
 
 
+def error_rate(errors: Iterable[WordErrors | None]) -> str:
+    """What an error rate is called: of words, of characters where a language is written without spaces, or of both."""
+    units = {each.unit for each in errors if each is not None}
+    if units == {"character"}:
+        return "Character error rate"
+    return "Word error rate" if units <= {"word"} else "Error rate, words and characters"
+
+
 def lane_cell(lane_id: str, checkpoint: str = "") -> Cell:
     return Cell(lane_label(lane_id), checkpoint_name(checkpoint) if checkpoint else "", lane_id)
 
@@ -177,13 +186,26 @@ def lane_columns(comparison: Comparison) -> list[Column[LaneRun]]:
         Column("speed_up", "Speed-up", lambda run: speed_up.get(run.lane_id), times),
         Column("rtfx", "RTFx", lambda run: run.rtfx, times),
         Column("generated_tokens", "Tokens", lambda run: run.generated_tokens, whole),
-        Column("wer", "Word errors", lambda run: run.word_errors and run.word_errors.wer, percent),
+        Column(
+            "wer",
+            error_rate(run.word_errors for run in comparison.runs),
+            lambda run: run.word_errors and run.word_errors.wer,
+            percent,
+        ),
         Column("how", "Ran with", lambda run: ", ".join(filter(None, (run.dtype, run.attention, run.runtime)))),
     ]
 
 
+def left_out(comparison: Comparison) -> tuple[str, ...]:
+    """What of the reference was not scored, as sentences: the lanes have one reference, so it is said once."""
+    count = max((run.dropped for run in comparison.runs), default=0)
+    return (f"Left out of what is said before scoring: {counted(count, 'note or label', 'notes or labels')}.",) * (
+        count > 0
+    )
+
+
 def comparison_table(comparison: Comparison, *, speed_up: bool = True) -> Table:
-    """A row a lane; what applies to none of them, such as word errors without a reference, is left out.
+    """A row a lane; what applies to none of them, such as an error rate without a reference, is left out.
 
     ``speed_up``: false where such a figure would mislead.
     """
@@ -224,7 +246,7 @@ def totals_columns(report: Report) -> list[Column[str]]:
         Column("rtfx", "RTFx", of("rtfx"), times),
         Column("generated_tokens", "Tokens", of("generated_tokens"), whole),
         Column("ms_per_token", "Time per token", lambda lane: time_per_token(totals[lane]), milliseconds),
-        Column("wer", "Word errors", errors, lambda cell: cell),
+        Column("wer", error_rate_of(report), errors, lambda cell: cell),
         Column(
             "qoi", f"As good as {lane_label(BASELINE_LANE)} on", summary.qoi.get, lambda x: f"{percent(x)} of clips"
         ),
@@ -233,6 +255,11 @@ def totals_columns(report: Report) -> list[Column[str]]:
         Column("suspect_clips", "Clips with a warning", of("suspect_clips"), whole),
         Column("failures", "Clips that failed", lambda lane: summary.failures.get(lane, 0), whole),
     ]
+
+
+def error_rate_of(report: Report) -> str:
+    """What the error rate of a report is called, see ``error_rate``."""
+    return error_rate(totals.word_errors for totals in report.summary.lanes.values())
 
 
 def time_per_token(totals: LaneTotals) -> float | None:
@@ -245,17 +272,21 @@ def totals_table(report: Report) -> Table:
     return table("Summary", totals_columns(report), report.summary.lanes)
 
 
-DIFFERENCE_COLUMNS: list[Column[Difference]] = [
-    Column("clip_id", "Clip", lambda row: row.clip_id),
-    Column("lane_id", "Model", lambda row: lane_cell(row.lane_id), lambda cell: cell),
-    Column("words", f"Words unlike {lane_label(BASELINE_LANE)}'s", lambda row: row.words, whole),
-    Column("baseline_wer", f"Word errors of {lane_label(BASELINE_LANE)}", lambda row: row.baseline_wer, percent),
-    Column("wer", "Its word errors", lambda row: row.wer, percent),
-]
+def difference_columns(report: Report) -> list[Column[Difference]]:
+    """Of the clips on which a lane wrote other words than the baseline; no error rates where there is no reference."""
+    baseline, rate = lane_label(BASELINE_LANE), error_rate_of(report)
+    columns: list[Column[Difference]] = [
+        Column("clip_id", "Clip", lambda row: row.clip_id),
+        Column("lane_id", "Model", lambda row: lane_cell(row.lane_id), lambda cell: cell),
+        Column("words", f"Words unlike {baseline}'s", lambda row: row.words, whole),
+        Column("baseline_wer", f"{rate} of {baseline}", lambda row: row.baseline_wer, percent),
+        Column("wer", f"Its {rate[0].lower()}{rate[1:]}", lambda row: row.wer, percent),
+    ]
+    return [column for column in columns if any(column.value(row) is not None for row in report.summary.differ_most)]
 
 
 def differences_table(report: Report) -> Table:
-    return table("Clips on which the models differ most", DIFFERENCE_COLUMNS, report.summary.differ_most)
+    return table("Clips on which the models differ most", difference_columns(report), report.summary.differ_most)
 
 
 def samples(report: Report) -> list[dict[str, ClipFigures]]:

@@ -19,6 +19,7 @@ from components.core.wording import counted
 from components.report.columns import (
     MIN_CLIPS_FOR_SLOPE,
     between,
+    error_rate_of,
     lanes_of,
     machine_line,
     run_name,
@@ -336,8 +337,8 @@ def _without_outliers(figure: go.Figure, rows: Sequence[ClipFigures]) -> go.Figu
 
 
 def words_and_speed(report: Report) -> go.Figure | None:
-    """Word errors, with their interval, against RTFx: a point a lane; down and right is better."""
-    figure = go.Figure()
+    """Error rate, with its interval, against RTFx: a point a lane; down and right is better."""
+    figure, rate = go.Figure(), error_rate_of(report)
     for lane_id, totals in report.summary.lanes.items():
         wer, interval = totals.word_errors.wer, totals.wer_interval
         if wer is None or totals.rtfx is None:
@@ -350,12 +351,12 @@ def words_and_speed(report: Report) -> go.Figure | None:
             mode="markers",
             marker=_marker(lane_id, 13),
             name=_label(lane_id),
-            hovertemplate="%{x:.1f}× real time<br>%{y:.2f} % word errors<extra>" + _label(lane_id) + "</extra>",
+            hovertemplate="%{x:.1f}× real time<br>" + rate + ": %{y:.1f} %<extra>" + _label(lane_id) + "</extra>",
         )
     if not figure.data:
         return None
     figure.update_layout(showlegend=True)
-    styled(figure, x="RTFx (times real time)", y="Word errors (%)", height=_height(len(figure.data)))
+    styled(figure, x="RTFx (times real time)", y=f"{rate} (%)", height=_height(len(figure.data)))
     return figure.update_xaxes(rangemode="tozero").update_yaxes(rangemode="tozero")
 
 
@@ -363,7 +364,7 @@ BENCHMARK: dict[str, tuple[str, Callable[[Report], go.Figure | None]]] = {
     "clip-latency": ("Time of each clip", latency),
     "clip-speed-up": ("Speed-up of each clip", speed_up),
     "token-latency": ("Time against tokens", tokens_and_time),
-    "wer-rtfx": ("Word errors against speed", words_and_speed),
+    "wer-rtfx": ("Error rate against speed", words_and_speed),
 }
 """Every chart of a benchmark: id -> title and function."""
 

@@ -54,6 +54,7 @@ def comparison(
         + [cards.pending_card(lane_id, state) for lane_id, state in (states or {}).items()],
         where=columns.machine_line(comparison.machine),
         published=published(comparison.pair),
+        notes=[*comparison.notes, *columns.left_out(comparison)],
         note=note,
         rtfx_note=RTFX_NOTE,
     )

@@ -42,7 +42,8 @@ def _flat(cell: columns.Cell) -> str:
 def comparison(comparison: Comparison) -> str:
     """A comparison for the terminal: the figure, a table, then what each lane wrote."""
     first = headline(comparison)
-    said = [*comparison.notes, *(f"warning: {warning}" for warning in clip_warnings(comparison)), first.sentence]
+    notes = [*comparison.notes, *columns.left_out(comparison)]
+    said = [*notes, *(f"warning: {warning}" for warning in clip_warnings(comparison)), first.sentence]
     shown = terminal_table(columns.comparison_table(comparison, speed_up=not first.withheld)) if comparison.runs else ""
     return _result(comparison, "", said, shown)
 

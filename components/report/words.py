@@ -61,6 +61,15 @@ def differing(found: Iterable[Piece]) -> int:
     return sum(max(len(piece.words), len(piece.before.split())) for piece in found if piece.tag)
 
 
+def differing_characters(found: Iterable[Piece]) -> int:
+    """Characters that differ, missing ones included: for what is written without spaces."""
+    return sum(
+        max(sum(len(word.text) for word in piece.words), len("".join(piece.before.split())))
+        for piece in found
+        if piece.tag
+    )
+
+
 def step_times(run: LaneRun) -> list[float]:
     """Seconds after the lane's start at which each token was written; evenly spaced where the engine does not tell."""
     if run.generation_time_s is None:

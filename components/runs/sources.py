@@ -159,12 +159,9 @@ def read_references(path: Path) -> dict[str, str]:
     Names may have folders before them, with slashes of either kind. A first line that names its columns is left out.
 
     Raises:
-        ManifestError: it is not such a table, or names a file twice.
+        ManifestError: it is not such a table, a line of it is broken, or it names a file twice.
     """
-    if path.suffix.lower() in {".jsonl", ".json"}:
-        rows = [[row.audio.name, row.text] for row in manifests.read_manifest(path) if row.text is not None]
-    else:
-        rows = _cells(path)
+    rows = _manifest_references(path) if path.suffix.lower() in {".jsonl", ".json"} else _cells(path)
     found: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
         if len(row) != 2 or not base_name(row[0]):
@@ -176,6 +173,14 @@ def read_references(path: Path) -> dict[str, str]:
     if not found:
         raise ManifestError("The table of references is empty.")
     return found
+
+
+def _manifest_references(path: Path) -> list[list[str]]:
+    """File name and text of each row that has one; whoever wrote the table is told of its first bad row."""
+    rows = list(manifests.read_manifest(path))
+    if fault := next((row.fault for row in rows if row.fault is not None), None):
+        raise ManifestError(fault)
+    return [[row.audio.name, row.text] for row in rows if row.text is not None]
 
 
 def _cells(path: Path) -> list[list[str]]:

@@ -358,7 +358,7 @@ class BenchmarkTab:
         return shown | {self.status: html.message(text, problem=problem not in {"", STOPPED})}
 
     def _tables(self, run: Run, report: Report) -> dict[Any, Any]:
-        names = list(dict.fromkeys(clip.clip_id for clip in report.clips))
+        names = list(dict.fromkeys(row.clip_id for row in (*report.clips, *report.failures)))
         first = names[0] if names else None
         player, words = self._browse(first, run)
         return {

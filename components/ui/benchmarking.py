@@ -39,7 +39,7 @@ CHARTS = {
     "clip-latency": "Seconds a clip",
     "clip-speed-up": "Times as fast as Whisper, clip by clip",
     "token-latency": "Time against tokens written",
-    "wer-rtfx": "Word errors against speed",
+    "wer-rtfx": "Error rate against speed",
 }
 """The figures of the Benchmark tab and their headings, in order; the keys are those of ``report.figures.BENCHMARK``."""
 

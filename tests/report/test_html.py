@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from components.core.scoring import word_errors
 from components.core.types import Difference, LaneFailure
 from components.report import html
 from tests.report.nouns import HOSTILE, MACHINE, make_clip, make_comparison, make_report, make_run, make_speed
@@ -95,6 +96,35 @@ def test_bars_share_one_axis(compared):
     assert float(decoder["x"]) == float(encoder["width"])
     assert distil.one("path", kind="steps")["d"].count("M") == 12
     assert "Distil-Whisper" in race.all("p", kind="where")[-1].text
+
+
+def scored(lane_id, reference, text, language):
+    score = word_errors(reference, text, language)
+    fields = {"reference": reference, "word_errors": score.errors, "dropped": score.dropped, "language": language}
+    return make_run(lane_id, (0.1, 0.8), text=text, **fields)
+
+
+@pytest.mark.parametrize(
+    ("language", "said", "written", "name", "differs"),
+    [
+        ("en", "a red house", "a rad house", "Word error rate", "1 word differs from what was said"),
+        ("ja", "明日は雨です", "明日も雨です", "Character error rate", "1 character differs from what was said"),
+    ],
+)
+def test_an_error_rate_says_what_it_counts(language, said, written, name, differs):
+    compared = make_comparison(scored("whisper", said, written, language), language=language)
+    card = read(html.comparison(compared)).one("article", kind="card")
+    assert name in [heading.text for heading in card.all("dt")]
+    assert card.one("p", kind="differs").text == differs
+    totals = {"word_errors": compared.runs[0].word_errors}
+    report = make_report([make_clip("clip", "whisper", 0.1, 0.8)], whisper=totals)
+    assert name in read(html.totals_table(report)).text
+
+
+def test_what_was_left_out_of_the_reference_is_told_once():
+    runs = [scored(lane_id, "[laughter] a red house", "a red house", "en") for lane_id in ("whisper", "distil")]
+    (note,) = read(html.comparison(make_comparison(*runs))).one("ul", kind="notes").all("li")
+    assert note.text == "Left out of what is said before scoring: 1 note or label."
 
 
 def test_words_carry_when_they_were_written():

@@ -234,6 +234,13 @@ def test_a_wrong_table_of_references(tmp_path, text, sentence):
         read_references(path)
 
 
+def test_a_broken_line_of_references_is_told_by_its_number(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"audio": "a.wav"}\n{"audio": "b.wav", "text": "Hello\n')
+    with pytest.raises(ManifestError, match=r"Line 2 of t.jsonl is not JSON"):
+        read_references(path)
+
+
 def test_files_that_cannot_be_told_apart(tmp_path):
     with pytest.raises(ManifestError, match="Two files are called 'a'"):
         Files([tmp_path / "a.wav", tmp_path / "b" / "a.flac"])

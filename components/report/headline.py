@@ -25,7 +25,7 @@ Verdict = Literal["faster", "slower", "alike", "suspect", "silent", "empty", "bu
 
 CLIP_WARNINGS = frozenset(WARNINGS.values())
 
-BUSY = "This machine was busy; measure again."
+BUSY = "No speed-up: this machine was busy. Measure again."
 
 SILENCE = "We heard only silence. Check your microphone and record again."
 

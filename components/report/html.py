@@ -49,7 +49,7 @@ def comparison(
         headline=headline(comparison, running=running or bool(states)),
         warnings=clip_warnings(comparison),
         models=columns.models_line(comparison),
-        race=race(comparison),
+        race=race(comparison, states or ()),
         cards=[cards.lane_card(comparison, lane_id) for lane_id in done]
         + [cards.pending_card(lane_id, state) for lane_id, state in (states or {}).items()],
         where=columns.machine_line(comparison.machine),

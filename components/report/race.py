@@ -11,6 +11,8 @@ from components.report.columns import seconds
 from components.report.words import step_times
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from components.core.types import Comparison, LaneRun
 
 WIDTH = 1000
@@ -35,17 +37,18 @@ class Race:
     """The bars of a comparison.
 
     ``scale_s``: the longest bar. ``ticks``: share of the axis and label. ``even``: lanes whose steps are spaced evenly,
-    since the engine does not tell when it wrote each.
+    since the engine does not tell when it wrote each. ``pending``: lanes still to come, whose bars the page draws.
     """
 
     scale_s: float
     bars: tuple[Bar, ...]
     ticks: tuple[tuple[float, str], ...]
     even: tuple[str, ...]
+    pending: tuple[str, ...] = ()
 
 
-def race(comparison: Comparison) -> Race | None:
-    """The bars of the lanes that were timed; ``None`` where none was."""
+def race(comparison: Comparison, pending: Iterable[str] = ()) -> Race | None:
+    """The bars of the lanes that were timed, and room for those ``pending``; ``None`` where none was timed."""
     timed = [run for run in comparison.runs if run.generation_time_s]
     if not timed:
         return None
@@ -55,7 +58,8 @@ def race(comparison: Comparison) -> Race | None:
     # A label at the very end would not fit.
     shown = [number * step for number in range(floor(scale_s / step) + 1) if number * step < 0.96 * scale_s]
     ticks = tuple((at_s / scale_s, _label(at_s, scale_s)) for at_s in shown)
-    return Race(scale_s, bars, ticks, tuple(bar.run.lane_id for bar in bars if bar.steps and not bar.run.token_times_s))
+    even = tuple(bar.run.lane_id for bar in bars if bar.steps and not bar.run.token_times_s)
+    return Race(scale_s, bars, ticks, even, tuple(pending))
 
 
 def _bar(run: LaneRun, scale_s: float) -> Bar:

@@ -358,7 +358,8 @@ class BenchmarkTab:
         return shown | {self.status: html.message(text, problem=problem not in {"", STOPPED})}
 
     def _tables(self, run: Run, report: Report) -> dict[Any, Any]:
-        names = list(dict.fromkeys(row.clip_id for row in (*report.clips, *report.failures)))
+        done = [clip.clip_id for clip in report.clips]
+        names = list(dict.fromkeys(done + [failure.clip_id for failure in report.failures]))
         first = names[0] if names else None
         player, words = self._browse(first, run)
         return {

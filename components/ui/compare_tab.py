@@ -72,7 +72,7 @@ class CompareTab:
             file_count="multiple",
             file_types=["audio", "video"],
             elem_id="files",
-            height=110,
+            height=130,
         )
         with gr.Row():
             self.run = gr.Button("Run", variant="primary", elem_id="run", scale=2, min_width=120)

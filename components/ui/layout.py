@@ -61,7 +61,7 @@ def build(lab: Lab) -> gr.Blocks:
         choices = Choices(lab)
         visit, dropped = gr.State([]), gr.State(("", []))
         tabs = []
-        with gr.Tabs(selected=TABS[0].tab_id, elem_id="tabs") as tabs_widget:
+        with gr.Tabs(selected=TABS[0].tab_id, elem_id="tabs", overflow_behavior="wrap") as tabs_widget:
             shared = Shared(lab, cancellations, choices, visit, dropped, tabs_widget)
             for kind in TABS:
                 with gr.Tab(kind.label, id=kind.tab_id) as widget:

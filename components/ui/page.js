@@ -58,6 +58,14 @@
 
   // --- while a model runs, its bar grows as the seconds pass
 
+  function grow(card, passed) {
+    const lane = card.closest(".result")?.querySelector(`.race-lane.pending[data-lane="${CSS.escape(card.dataset.lane)}"]`);
+    if (!lane) return;
+    const scale = seconds(lane.closest(".race"), "scaleS") || 1;
+    lane.querySelector("rect").setAttribute("width", Math.min(1000, (1000 * passed) / scale).toFixed(1));
+    lane.querySelector(".race-time").textContent = `${passed.toFixed(1)} s`;
+  }
+
   const started = new Map(); // lane -> when it was first seen running
   let timer = null;
 
@@ -77,6 +85,7 @@
       const passed = (performance.now() - started.get(card.dataset.lane)) / 1000;
       clock.textContent = `${passed.toFixed(1)} s`;
       clock.style.setProperty("--passed", Math.min(1, passed / LONGEST_S));
+      grow(card, passed);
     }
     if (running.length) timer = setTimeout(follow, 100);
   }
@@ -174,7 +183,7 @@
       text(words(section, ".result-head h2"), 26, 600, "#1f2937", 2);
       text(words(section, ".models"), 22, 400, "#475569", 1);
       const figure = words(section, ".headline .figure");
-      if (figure) { y += 90; if (really) draw(figure, edge, y, font(110, 700)); y += 56; }
+      if (figure) { y += 90; if (really) draw(figure, edge, y, font(110, 700)); y += 56; } else { y += 24; }
       text(words(section, ".headline .claim"), 28, 600);
       text(words(section, ".headline .range"), 22, 400, "#475569");
       y += 16;
@@ -192,7 +201,8 @@
         }
         y += 52;
       }
-      y += 12;
+      if (lanes.length) text("Light: encoder, hears the audio. Dark: decoder, writes the words.", 18, 400, "#475569", 1);
+      y += 28;
       for (const card of section.querySelectorAll(".card[data-state=done]")) {
         text(`${label(card)}:`, 20, 600);
         text(transcript(card) || "(no words)", 22, 400, "#1f2937", 4);

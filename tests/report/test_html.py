@@ -74,7 +74,7 @@ def read(markup):
 
 def test_a_result_names_its_clip_and_models_and_gives_one_figure_with_its_range(compared):
     page = read(html.comparison(compared))
-    assert page.one("h2").text == "clip.wav 5.0 s"
+    assert page.one("h2").text == "clip.wav · 5.0 s"
     assert page.one("p", kind="models").text == "Whisper base vs distil-base · English"
     headline = page.one("section", kind="headline")
     assert headline["data-verdict"] == "faster"
@@ -96,6 +96,13 @@ def test_bars_share_one_axis(compared):
     assert float(decoder["x"]) == float(encoder["width"])
     assert distil.one("path", kind="steps")["d"].count("M") == 12
     assert "Distil-Whisper" in race.all("p", kind="where")[-1].text
+
+
+def test_a_model_that_is_still_to_come_has_its_place_on_the_axis():
+    first = make_comparison(make_run("whisper", (0.1, 0.8)))
+    race = read(html.comparison(first, states={"distil": "running"})).one("section", kind="race")
+    assert [lane["data-lane"] for lane in race.all("div", kind="race-lane")] == ["whisper", "distil"]
+    assert float(race.one("div", kind="pending").one("rect")["width"]) == 0
 
 
 def scored(lane_id, reference, text, language):

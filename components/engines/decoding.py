@@ -18,10 +18,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from components.core.types import WINDOW_S
-from components.engines.linear import Linear, linear
+from components.engines.fusion import Fused
+from components.engines.linear import linear
 from components.engines.prompt import FRAME_S, TIMESTAMPS
 
 if TYPE_CHECKING:
@@ -142,15 +144,17 @@ class TokenRules:
         return best, column
 
 
-class _Layer:
-    """Weights of one decoder layer, ready for a few rows at a time; q, k and v in one product."""
+class _Layer(nn.Module):
+    """One decoder layer for a few new tokens at a time; q, k and v in one product."""
 
-    def __init__(self, layer: Any, make: Callable[..., Linear]) -> None:
+    def __init__(self, layer: Any, make: Callable[..., nn.Module]) -> None:
+        super().__init__()
         attention, cross = layer.self_attn, layer.encoder_attn
-        self.norms = [
-            (norm.weight, norm.bias, norm.eps)
-            for norm in (layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm)
-        ]
+        self.norm, self.cross_norm, self.last_norm = (
+            layer.self_attn_layer_norm,
+            layer.encoder_attn_layer_norm,
+            layer.final_layer_norm,
+        )
         self.qkv = make(*_joined(attention.q_proj, attention.k_proj, attention.v_proj))
         self.out, self.cross_query, self.cross_out, self.fc1, self.fc2 = (
             make(module.weight, module.bias)
@@ -159,9 +163,44 @@ class _Layer:
         self.cross_keys, self.cross_values = cross.k_proj, cross.v_proj
         self.activation = layer.activation_fn
 
-    def normalise(self, index: int, rows: torch.Tensor) -> torch.Tensor:
-        weight, bias, epsilon = self.norms[index]
-        return functional.layer_norm(rows, rows.shape[-1:], weight, bias, epsilon)
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        own: torch.Tensor,
+        cross: torch.Tensor,
+        positions: torch.Tensor,
+        length: int,
+        mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """``hidden``: shape ``(sequences * new, width)``; the others as in ``CachedDecoder.logits``.
+
+        ``own``, ``cross``: keys and values, shape ``(2, sequences, heads, slots or frames, width / heads)``; those of
+        the new tokens are written to ``own``.
+        """
+        query, *pair = self._split(self.qkv(self.norm(hidden)), own).chunk(3, dim=1)
+        for cache, part in zip(own, pair, strict=True):
+            cache.index_copy_(2, positions, part)
+        keys, values = own[:, :, :, :length]
+        hidden = hidden + self.out(_attend(query, keys, values, mask))
+        query = self._split(self.cross_query(self.cross_norm(hidden)), own)
+        hidden = hidden + self.cross_out(_attend(query, *cross, None))
+        return hidden + self.fc2(self.activation(self.fc1(self.last_norm(hidden))))
+
+    @staticmethod
+    def _split(rows: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        return split_heads(rows.view(own.shape[1], -1, rows.shape[-1]), own.shape[-1])
+
+
+def split_heads(states: torch.Tensor, width: int) -> torch.Tensor:
+    """Shape ``(sequences, n, heads * width)`` to ``(sequences, heads, n, width)``."""
+    return states.unflatten(-1, (-1, width)).transpose(1, 2)
+
+
+def _attend(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    read = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+    return read.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 def _joined(*modules: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,10 +229,18 @@ class CachedDecoder:
     """Sequences of equal length through the layers of a Whisper decoder, with caches of fixed size.
 
     ``model``: a ``WhisperForConditionalGeneration``. ``ids``: the tokens to project onto, all of them by default.
-    ``int8``: see ``linear``.
+    ``int8``: see ``linear``. ``fuse``: whether to have each layer's kernels joined, see ``Fused``.
     """
 
-    def __init__(self, model: Any, ids: torch.Tensor | None = None, *, int8: bool = False) -> None:
+    def __init__(
+        self,
+        model: Any,
+        ids: torch.Tensor | None = None,
+        *,
+        int8: bool = False,
+        fuse: bool = False,
+    ) -> None:
+        self.pass_layer: Callable[..., torch.Tensor] = Fused(_Layer.forward) if fuse else _Layer.forward
         self.model, decoder, config = model, model.get_decoder(), model.config
         kept = _weights.setdefault(model, {})
         weights = kept[int8] if int8 in kept else kept.setdefault(int8, _Weights(model, int8=int8))
@@ -222,8 +269,9 @@ class CachedDecoder:
         """Project the encoder's output, shape ``(n, frames, width)``, for every layer: once a window."""
         count, self.frames = encoder_states.shape[:2]
         for layer, (keys, values) in zip(self.layers, self.cross, strict=True):
-            keys[:count, :, : self.frames].copy_(self._split(layer.cross_keys(encoder_states)))
-            values[:count, :, : self.frames].copy_(self._split(layer.cross_values(encoder_states)))
+            for cache, module in ((keys, layer.cross_keys), (values, layer.cross_values)):
+                states = split_heads(module(encoder_states), cache.shape[-1])
+                cache[:count, :, : self.frames].copy_(states)
 
     def forget(self) -> None:
         """Clear the slots, for passes that look at all of them.
@@ -250,29 +298,10 @@ class CachedDecoder:
         count, new = tokens.shape
         hidden = (self.embeddings[tokens] + self.positions[positions]).flatten(0, 1)
         for layer, own, cross in zip(self.layers, self.own, self.cross, strict=True):
-            query, *pair = self._split(layer.qkv(layer.normalise(0, hidden)).view(count, new, -1)).chunk(3, dim=1)
-            for cache, part in zip(own, pair, strict=True):
-                cache[:count].index_copy_(2, positions, part)
-            keys, values = own[:, :count, :, :length]
-            hidden = hidden + layer.out(self._attend(query, keys, values, mask))
-            query = self._split(layer.cross_query(layer.normalise(1, hidden)).view(count, new, -1))
-            keys, values = cross[:, :count, :, : self.frames]
-            hidden = hidden + layer.cross_out(self._attend(query, keys, values, None))
-            hidden = hidden + layer.fc2(layer.activation(layer.fc1(layer.normalise(2, hidden))))
+            caches = own[:, :count], cross[:, :count, :, : self.frames]
+            hidden = self.pass_layer(layer, hidden, *caches, positions, length, mask)
         last = hidden.view(count, new, -1)[:, new - keep :].flatten(0, 1)
-        return self.project(
-            functional.layer_norm(last, last.shape[-1:], self.norm.weight, self.norm.bias, self.norm.eps)
-        )
-
-    def _split(self, rows: torch.Tensor) -> torch.Tensor:
-        """Shape ``(sequences, n, k * width)`` to ``(sequences, k * heads, n, width / heads)``."""
-        return rows.unflatten(-1, (-1, self.own.shape[-1])).transpose(1, 2)
-
-    def _attend(
-        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
-    ) -> torch.Tensor:
-        read = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-        return read.transpose(1, 2).flatten(2).flatten(0, 1)
+        return self.project(self.norm(last))
 
 
 @dataclass
@@ -326,8 +355,9 @@ class Loop:
         self.device, self.graphs, self.sure = device, graphs, sure
         if draft_tokens is None:
             draft_tokens = GRAPH_DRAFT_TOKENS if graphs else DRAFT_TOKENS
-        self.teacher = CachedDecoder(teacher, int8=int8)
-        self.student = CachedDecoder(student, draft_ids, int8=int8) if student is not None else None
+        fuse = graphs and device.kind == "cuda"
+        self.teacher = CachedDecoder(teacher, int8=int8, fuse=fuse)
+        self.student = CachedDecoder(student, draft_ids, int8=int8, fuse=fuse) if student is not None else None
         self.draft_tokens = draft_tokens if student is not None else 0
         self.end_token = teacher.generation_config.eos_token_id
         self.generation_config = teacher.generation_config
@@ -361,6 +391,11 @@ class Loop:
             self.position.fill_(prompt_length - first)  # where such a round may find it
             run = functools.partial(self._static_round, prompt_length, timestamps=timestamps, first=first)
             self._replays[prompt_length, timestamps, first] = self.device.capture(run)
+
+    @property
+    def fusion_failure(self) -> str:
+        """Why kernels of the decoders are not joined though they were to be; empty otherwise."""
+        return getattr(self.teacher.pass_layer, "failure", "")
 
     def decode(
         self,
@@ -603,6 +638,7 @@ class GraphedEncoder:
     def __init__(self, encoder: Any, window_frames: int, device: Device) -> None:
         weight = encoder.conv1.weight
         self._window = weight.new_zeros(1, weight.shape[1], window_frames)
+        self._encode = Fused(_last_state, {}) if device.kind == "cuda" else _last_state
         self._states = weight.new_zeros(1, encoder.config.max_source_positions, encoder.config.d_model)
         self._encoder = encoder
         self._replay = device.capture(self._run)
@@ -614,4 +650,8 @@ class GraphedEncoder:
         return self._states
 
     def _run(self) -> None:
-        self._states.copy_(self._encoder(self._window).last_hidden_state)
+        self._states.copy_(self._encode(self._encoder, self._window))
+
+
+def _last_state(encoder: Any, window: torch.Tensor) -> torch.Tensor:
+    return encoder(window).last_hidden_state

@@ -4,19 +4,53 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
 
 import torch
+from torch import nn
 from torch.nn import functional
-
-Linear = Callable[[torch.Tensor], torch.Tensor]
-"""Rows of shape ``(n, in)`` -> ``(n, out)``."""
 
 MAX_INT8 = 127
 
 
-def linear(weight: torch.Tensor, bias: torch.Tensor | None, *, int8: bool = False) -> Linear:
-    """``x @ weight.T + bias`` for a few rows at a time; ``weight`` of shape ``(out, in)``.
+class Linear(nn.Module):
+    """``rows @ weight.T + bias``: rows of shape ``(n, in)`` -> ``(n, out)``."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        if self.bias is not None and torch.compiler.is_compiling():
+            # As a product and a sum: the compiler joins both with what comes before and after.
+            return functional.linear(rows, self.weight) + self.bias
+        return functional.linear(rows, self.weight, self.bias)
+
+
+class HalfLinear(nn.Module):
+    """The same, its weight packed in float16, computed in float32."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        self.packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.ops.quantized.linear_dynamic_fp16(rows, self.packed)
+
+
+class Int8Linear(nn.Module):
+    """The same, its weight in eight bits, the rows in seven."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        self.packed = torch.ops.quantized.linear_prepack(_rounded(weight), bias)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.ops.quantized.linear_dynamic(rows, self.packed, reduce_range=True)
+
+
+def linear(weight: torch.Tensor, bias: torch.Tensor | None, *, int8: bool = False) -> nn.Module:
+    """``rows @ weight.T + bias`` for a few rows at a time; ``weight`` of shape ``(out, in)``.
 
     A decoder's step is bound by the reading of its weights. On a CPU, float32 weights that float16 holds exactly (most
     published checkpoints were released in float16) are packed so: FBGEMM reads half the bytes, widens them in
@@ -28,16 +62,10 @@ def linear(weight: torch.Tensor, bias: torch.Tensor | None, *, int8: bool = Fals
     with a scale for each call. Needs ``has_fbgemm()``.
     """
     if int8:
-        packed = torch.ops.quantized.linear_prepack(_rounded(weight), bias)
-        return lambda rows: torch.ops.quantized.linear_dynamic(rows, packed, reduce_range=True)
+        return Int8Linear(weight, bias)
     if weight.is_cpu and weight.dtype == torch.float32 and has_fbgemm() and _fits_half(weight):
-        packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
-        return functools.partial(_packed, packed)
-    return lambda rows: functional.linear(rows, weight, bias)
-
-
-def _packed(packed: torch.ScriptObject, rows: torch.Tensor) -> torch.Tensor:
-    return torch.ops.quantized.linear_dynamic_fp16(rows, packed)
+        return HalfLinear(weight, bias)
+    return Linear(weight, bias)
 
 
 def _rounded(weight: torch.Tensor) -> torch.Tensor:

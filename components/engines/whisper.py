@@ -198,6 +198,8 @@ class WhisperEngine(WindowedEngine):
                 for timestamps in (True, False):
                     prompt = self.special.prompt(language, timestamps=timestamps)
                     self.loop.prepare(len(prompt), timestamps=timestamps)
+                if failure := self.loop.fusion_failure:
+                    self.runtime_note += f" Its kernels are not joined ({failure})."
 
     def _draft_ids(self) -> torch.Tensor | None:
         """The tokens that a student chooses from while it drafts; ``None`` for all."""

@@ -166,24 +166,24 @@ class _Layer(nn.Module):
     def forward(
         self,
         hidden: torch.Tensor,
-        own: torch.Tensor,
-        cross: torch.Tensor,
+        caches: tuple[torch.Tensor, torch.Tensor],
         positions: torch.Tensor,
         length: int,
         mask: torch.Tensor | None,
     ) -> torch.Tensor:
         """``hidden``: shape ``(sequences * new, width)``; the others as in ``CachedDecoder.logits``.
 
-        ``own``, ``cross``: keys and values, shape ``(2, sequences, heads, slots or frames, width / heads)``; those of
-        the new tokens are written to ``own``.
+        ``caches``: keys and values of tokens and of audio, ``(2, sequences, heads, slots or frames, width / heads)``;
+        those of the new tokens are written.
         """
+        own, (audio_keys, audio_values) = caches
         query, *pair = self._split(self.qkv(self.norm(hidden)), own).chunk(3, dim=1)
         for cache, part in zip(own, pair, strict=True):
             cache.index_copy_(2, positions, part)
         keys, values = own[:, :, :, :length]
         hidden = hidden + self.out(_attend(query, keys, values, mask))
         query = self._split(self.cross_query(self.cross_norm(hidden)), own)
-        hidden = hidden + self.cross_out(_attend(query, *cross, None))
+        hidden = hidden + self.cross_out(_attend(query, audio_keys, audio_values, None))
         return hidden + self.fc2(self.activation(self.fc1(self.last_norm(hidden))))
 
     @staticmethod
@@ -196,9 +196,7 @@ def split_heads(states: torch.Tensor, width: int) -> torch.Tensor:
     return states.unflatten(-1, (-1, width)).transpose(1, 2)
 
 
-def _attend(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
-) -> torch.Tensor:
+def _attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     read = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
     return read.transpose(1, 2).flatten(2).flatten(0, 1)
 
@@ -299,7 +297,7 @@ class CachedDecoder:
         hidden = (self.embeddings[tokens] + self.positions[positions]).flatten(0, 1)
         for layer, own, cross in zip(self.layers, self.own, self.cross, strict=True):
             caches = own[:, :count], cross[:, :count, :, : self.frames]
-            hidden = self.pass_layer(layer, hidden, *caches, positions, length, mask)
+            hidden = self.pass_layer(layer, hidden, caches, positions, length, mask)
         last = hidden.view(count, new, -1)[:, new - keep :].flatten(0, 1)
         return self.project(self.norm(last))
 

@@ -15,6 +15,9 @@ MAX_INT8 = 127
 class Linear(nn.Module):
     """``rows @ weight.T + bias``: rows of shape ``(n, in)`` -> ``(n, out)``."""
 
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()
         self.register_buffer("weight", weight, persistent=False)

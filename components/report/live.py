@@ -13,15 +13,18 @@ from components.report.html import lane_card, render
 from components.report.html import table as html_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from components.core.types import LaneRun, Live, LivePass
     from components.report.columns import Table
     from components.report.figures import Lag
 
 
-def words_so_far(passes: Iterable[LivePass], lanes: Sequence[str], note: str = "") -> str:
-    """A column a lane, as HTML: committed words dark, tentative ones pale. ``note``: the state of things, in words."""
+def words_so_far(passes: Iterable[LivePass], lanes: Sequence[str], page_lags_s: Mapping[str, float]) -> str:
+    """A column a lane, as HTML: committed words dark, tentative ones pale; how late they are, by the lane's clock.
+
+    ``page_lags_s``: lane -> how late they were on the page, where somebody speaks to it.
+    """
     committed: dict[str, str] = defaultdict(str)
     last: dict[str, LivePass] = {}
     for each in passes:
@@ -33,10 +36,11 @@ def words_so_far(passes: Iterable[LivePass], lanes: Sequence[str], note: str = "
             "committed": committed[lane_id].strip(),
             "tentative": last[lane_id].tentative if lane_id in last else "",
             "lag_s": last[lane_id].compute_lag_s + last[lane_id].policy_lag_s if lane_id in last else None,
+            "page_lag_s": page_lags_s.get(lane_id),
         }
         for lane_id in lanes
     ]
-    return render("live.html", lanes=shown, note=note)
+    return render("live.html", lanes=shown)
 
 
 def lag_points(passes: Iterable[LivePass]) -> dict[str, list[Lag]]:

@@ -90,6 +90,17 @@ class LiveSteps:
         self.lanes: list[LiveLane] = []
         self.failures: list[LaneFailure] = []
         self._passes: list[LivePass] = []
+        self._prepared = False
+
+    def prepare(self) -> None:
+        """Get the lanes ready, unless they are.
+
+        Raises:
+            Cancelled: the caller left.
+        """
+        if not self._prepared:
+            self.on_device(self._prepare)
+            self._prepared = True
 
     def steps(self) -> Iterator[LivePass | Live]:
         """Yield each pass as it is done, and at last the whole result.
@@ -97,7 +108,7 @@ class LiveSteps:
         Raises:
             Cancelled: the caller left.
         """
-        self.on_device(self._prepare)
+        self.prepare()
         run = LiveRun(self.lanes, self.recording, self.options, self.caller)
         while not (run.finished and self.recording.ended):
             done = self.on_device(run.next_pass)

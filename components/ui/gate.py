@@ -41,7 +41,7 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("GET", r"/gradio_api/call/(v2/)?\w+/[\w-]+"),
     ("POST", r"/gradio_api/(upload|queue/join|run/predict|cancel|reset)/?"),
     ("POST", r"/gradio_api/call/(v2/)?\w+/?"),
-    ("POST", r"/gradio_api/stream/[\w-]+(/close)?"),
+    ("POST", r"/microphone/[0-9a-f]{32}"),
 )
 """Methods and paths that the page, Gradio's clients and plain HTTP use. All else is answered 404 or 405."""
 
@@ -49,6 +49,8 @@ MCP = re.compile(r"/gradio_api/mcp(/.*)?")
 MCP_ROUTE = ("GET POST DELETE", MCP.pattern)
 
 UPLOAD = re.compile(r"/gradio_api/upload/?")
+
+MICROPHONE = re.compile(r"/microphone/.+")
 
 WORK = re.compile(r"/gradio_api/(queue/join|run/predict|call/.+)/?")
 """What starts work, when it is a POST."""
@@ -68,6 +70,7 @@ class Limits:
     upload_bytes: int
     json_bytes: int = 1_000_000
     mcp_bytes: int = 20_000_000
+    piece_bytes: int = 2_000_000
     field_bytes: int = 16_384
     parts: int = 60
     items: int = 200
@@ -180,16 +183,19 @@ class Gate:
         headers = Headers(scope=scope)
         if scope["method"] != "POST":
             return receive
-        is_upload = UPLOAD.fullmatch(route_path(scope)) is not None
+        path = route_path(scope)
+        is_upload, is_piece = UPLOAD.fullmatch(path) is not None, MICROPHONE.fullmatch(path) is not None
         limit = self.limits.upload_bytes if is_upload else self.limits.json_bytes
-        if MCP.fullmatch(route_path(scope)):  # its clients put audio into the JSON
+        if MCP.fullmatch(path):  # its clients put audio into the JSON
             limit = self.limits.mcp_bytes
+        if is_piece:
+            limit = self.limits.piece_bytes
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > limit:
             raise Refusal(413, f"This is over {limit / 1e6:,.0f} MB, which is more than may be sent.")
         if is_upload:
             return self.checked_form(headers, bounded(receive, limit))
-        if MCP.fullmatch(route_path(scope)):
+        if is_piece or MCP.fullmatch(path):
             return bounded(receive, limit)
         body = await read(bounded(receive, limit))
         self.check_json(body)

@@ -16,6 +16,7 @@ from components.ui.benchmark_tab import BenchmarkTab
 from components.ui.compare_tab import CompareTab
 from components.ui.gate import Gate, Limits
 from components.ui.live_tab import LiveTab
+from components.ui.microphones import Microphones
 from components.ui.models_tab import ModelsTab
 from components.ui.parts import MAX_FILE, MAX_FILE_BYTES, QUIET, Choices, Shared
 from components.ui.preview import Preview
@@ -33,7 +34,8 @@ TABS = (CompareTab, LiveTab, BenchmarkTab, ModelsTab)
 ``Shared`` of the page, and is wired by ``connect``, once all tabs are there."""
 
 STYLE = Path(__file__).with_name("style.css")
-SCRIPT = Path(__file__).with_name("page.js")
+SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("page.js", "microphone.js"))
+"""Each is one function, called when the page is open."""
 CACHE_S = 3600
 """Seconds after which uploads, recordings, and copies of what is downloaded are deleted, looked for as often."""
 MAX_QUEUED = 32
@@ -46,9 +48,9 @@ FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONO_FONTS = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
-def build(lab: Lab) -> gr.Blocks:
+def build(lab: Lab) -> Page:
     """The whole page and its API over one ``Lab``; nothing heavy is imported and no model is loaded."""
-    cancellations = Cancellations()
+    cancellations, microphones = Cancellations(), Microphones(lab.settings.max_audio_s)
 
     def machine(pair: str) -> str:
         return _machine(lab, pair)
@@ -56,13 +58,13 @@ def build(lab: Lab) -> gr.Blocks:
     def leave(request: gr.Request) -> None:
         cancellations.stop(session_of(request))
 
-    with Page(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_S, CACHE_S)) as page:
+    with Page(microphones, title=TITLE, analytics_enabled=False, delete_cache=(CACHE_S, CACHE_S)) as page:
         gr.HTML(html.masthead(TITLE, TAGLINE), padding=False)
         choices = Choices(lab)
         visit, dropped = gr.State([]), gr.State(("", []))
         tabs = []
         with gr.Tabs(selected=TABS[0].tab_id, elem_id="tabs", overflow_behavior="wrap") as tabs_widget:
-            shared = Shared(lab, cancellations, choices, visit, dropped, tabs_widget)
+            shared = Shared(lab, cancellations, microphones, choices, visit, dropped, tabs_widget)
             for kind in TABS:
                 with gr.Tab(kind.label, id=kind.tab_id) as widget:
                     tabs.append((kind(shared), widget))
@@ -88,7 +90,7 @@ def _machine(lab: Lab, pair: str) -> str:
     return html.note(f"Runs on {' · '.join(filter(None, shown))}.")
 
 
-def launch_options(page: gr.Blocks, lab: Lab, storage: Storage | None = None) -> dict[str, Any]:
+def launch_options(page: Page, lab: Lab, storage: Storage | None = None) -> dict[str, Any]:
     """What ``launch`` is given: looks, limits, and nothing of a visitor kept.
 
     ``storage``: where uploads lie, if that is not left to Gradio.
@@ -126,7 +128,7 @@ def launch_options(page: gr.Blocks, lab: Lab, storage: Storage | None = None) ->
     return {
         "theme": theme,
         "css_paths": [STYLE],
-        "js": SCRIPT.read_text(encoding="utf-8"),
+        "js": _scripts(),
         "max_file_size": MAX_FILE,
         "allowed_paths": [str(EXAMPLES.parent)],
         "max_threads": MAX_THREADS,
@@ -135,13 +137,20 @@ def launch_options(page: gr.Blocks, lab: Lab, storage: Storage | None = None) ->
         "run_history": False,
         "footer_links": ["api", "gradio", "settings"],
         "app_kwargs": {
+            "routes": [page.microphones.route()],
             "exception_handlers": dict.fromkeys(failures, unreadable),
             "middleware": [*_guards(page, lab, storage), Middleware(Preview, title=TITLE, description=TAGLINE)],
         },
     }
 
 
-def _guards(page: gr.Blocks, lab: Lab, storage: Storage | None) -> list[Middleware]:
+def _scripts() -> str:
+    """All scripts as the one function that Gradio takes."""
+    calls = (f"({script.read_text(encoding='utf-8')})();" for script in SCRIPTS)
+    return "\n".join(("() => {", *calls, "}"))
+
+
+def _guards(page: Page, lab: Lab, storage: Storage | None) -> list[Middleware]:
     """What a request passes before anything else, outermost first."""
     settings = lab.settings
     gate = Middleware(

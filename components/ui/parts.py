@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from components.core.types import Pair
     from components.runs.lab import Lab
+    from components.ui.microphones import Microphones
     from components.ui.requests import Cancellations
 
 REPEATS = [("Automatic", 0), *((f"{number} times" if number > 1 else "Once", number) for number in (1, 3, 5, 9))]
@@ -185,11 +186,12 @@ class Shared:
 
     ``visit``: state, the visitor's comparisons so far (``ui.visit``). ``tabs``: to open another tab. ``dropped``:
     state, several files dropped at once that are to be measured as a small benchmark, after an id that makes the
-    same files again a change.
+    same files again a change. ``microphones``: what is being recorded.
     """
 
     lab: Lab
     cancellations: Cancellations
+    microphones: Microphones
     choices: Choices
     visit: gr.State
     dropped: gr.State

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
+    from components.ui.microphones import Microphones
+
 log = logging.getLogger(__name__)
 
 UNEXPECTED = "Something went wrong on the server, not with you. It has been logged; try again, or try another clip."
@@ -30,7 +32,14 @@ UNREADABLE = (
 
 
 class Page(gr.Blocks):
-    """Gradio's own, but what fails around a callback is told in words, too, as ``plain_words`` does within one."""
+    """Gradio's own, but what fails around a callback is told in words, too, as ``plain_words`` does within one.
+
+    ``microphones``: what its visitors are recording.
+    """
+
+    def __init__(self, microphones: Microphones, **options: Any) -> None:
+        super().__init__(**options)
+        self.microphones = microphones
 
     async def process_api(self, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Answer one call.

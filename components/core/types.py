@@ -248,8 +248,8 @@ class LivePass(_Noun):
 class Lags(_Noun):
     """How far a lane lay behind live speech, over its passes, in seconds; see ``LivePass``.
 
-    ``word_median_s``: median time from a word being spoken to its being committed. ``pass_interval_s``: median time
-    between the ends of two passes. ``first_commit_s``: when the first words were committed; ``None`` where none were.
+    ``first_commit_s``: when the first words were committed; ``None`` where none were. ``pass_interval_s``: median time
+    between the ends of two passes. ``word_median_s``: median time from a word being spoken to its being committed.
     ``cannot_keep_up_from_s``: since when more audio waited than a pass can take; ``None`` for a lane that kept up.
     """
 
@@ -259,8 +259,8 @@ class Lags(_Noun):
     policy_median_s: Seconds
     policy_p95_s: Seconds
     policy_max_s: Seconds
-    pass_interval_s: Seconds
     first_commit_s: Seconds | None = None
+    pass_interval_s: Seconds
     word_median_s: Seconds | None = None
     cannot_keep_up_from_s: Seconds | None = None
 

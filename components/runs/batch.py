@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from components.core.types import Comparison
     from components.engines.base import DecodingOptions
-    from components.runs.session import Session
+    from components.runs.compare import Session
 
 logger = logging.getLogger(__name__)
 

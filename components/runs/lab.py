@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from components.core.settings import Settings
     from components.core.types import Comparison, LaneSpec, Live, LivePass, ModelInfo, Report
     from components.runs.benchmark import Step as BenchmarkStep
+    from components.runs.compare import Step
     from components.runs.live import Recording
     from components.runs.live_steps import LiveSteps
     from components.runs.offer import Choices
-    from components.runs.session import Step
     from components.runs.sources import Source
 
 

@@ -13,10 +13,9 @@ from components.core.manifests import read_manifest
 from components.core.types import AudioClip, LaneFailure, LaneRun, Live, LivePass, Transcript
 from components.engines import device as devices
 from components.engines.cache import cache_folder
-from components.runs.compare import compare
+from components.runs.compare import compare, scores
 from components.runs.live import LiveLane, LiveRun
 from components.runs.pace import LONG_S, Paces
-from components.runs.session import scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -27,7 +27,7 @@ MAX_REPEATS = 100
 
 @dataclass(frozen=True)
 class Choices:
-    """What a caller chose, checked; the fields are those of ``compare.compare_steps``."""
+    """What a caller chose, checked; the fields are those of ``compare.Session``."""
 
     pair: str
     lanes: tuple[LaneSpec, ...]
@@ -41,7 +41,7 @@ class Choices:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Those of ``compare_steps``, without clip and lanes."""
+        """Those of ``Session``, without clip and lanes."""
         return {
             "options": self.options,
             "pair_id": self.pair,

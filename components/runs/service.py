@@ -15,9 +15,8 @@ from components.core.errors import AudioError, TextError
 from components.core.speech import find_speech
 from components.core.types import WINDOW_S, LaneFailure
 from components.engines import device as devices
-from components.runs.compare import compare, compare_steps
+from components.runs.compare import LEAST_ROUNDS, Session, Step, compare
 from components.runs.queue import MAX_FETCHING, MAX_WAITING, Waiting
-from components.runs.session import LEAST_ROUNDS, Session, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -27,10 +26,10 @@ if TYPE_CHECKING:
     from components.core.types import AudioClip, Comparison, LaneSpec, Row
     from components.engines.pool import Pool
     from components.runs.batch import Batches
+    from components.runs.compare import State
     from components.runs.offer import Choices
     from components.runs.queue import WorkQueue
     from components.runs.ready import Ready
-    from components.runs.session import State
     from components.runs.sources import Item
 
     Fetched = tuple[list[LaneSpec], dict[LaneSpec, str]]
@@ -90,24 +89,23 @@ class Service:
         self, source: AudioSource | None, choices: Choices, caller: Caller, fetched: Fetched, *, watched: bool
     ) -> Iterator[Step]:
         ready, refused = fetched
+        how = choices.arguments | {"failures": _messages(refused)}
 
         def work() -> Iterator[Step]:
             clip = self._read(source, choices.clip_id, caller)
             if self._needs_gpu(clip, ready):
                 yield Step("Waiting for a GPU", states=_waiting(ready))
-                yield Step("Done", 1.0, comparison=self.compare_on_gpu(clip=clip, lanes=ready, **choices.arguments))
+                yield Step("Done", 1.0, comparison=self.compare_on_gpu(clip=clip, lanes=ready, **how))
             elif watched:
-                yield from compare_steps(clip, ready, self.pool, caller, **choices.arguments)
+                yield from Session(clip, ready, self.pool, caller, **how).steps()
             else:
-                yield Step("Done", 1.0, comparison=compare(clip, ready, self.pool, caller, **choices.arguments))
+                yield Step("Done", 1.0, comparison=compare(clip, ready, self.pool, caller, **how))
 
         for step in self.queue.stream(work, caller, limit=MAX_WAITING):
             if isinstance(step, Waiting):
                 yield Step(f"Waiting for the device: {step.before} before you", states=_waiting(ready))
-            elif step.comparison is None:
-                yield step
             else:
-                yield replace(step, comparison=_with_failures(step.comparison, refused))
+                yield step
 
     def rows(
         self, tasks: Sequence[Task], choices: Choices, batches: Batches, caller: Caller
@@ -124,7 +122,7 @@ class Service:
             sessions: list[tuple[Task, Session]] = []
             for task in tasks:
                 try:
-                    sessions.append((task, self._session(task, ready, choices, quiet)))
+                    sessions.append((task, self._session(task, ready, refused, choices, quiet)))
                 except (AudioError, TextError) as error:
                     yield task, failures_of(task.item.clip_id, dict.fromkeys(task.lanes, error.message))
             sessions.sort(key=lambda pair: -pair[1].clip.audio_length_s)  # the longest first: memory runs out at once
@@ -132,15 +130,15 @@ class Service:
                 part, sessions = sessions[: batches.size], sessions[batches.size :]
                 found = self._run([session for _, session in part], choices, batches)
                 for (task, _), comparison in zip(part, found, strict=True):
-                    missing = {lane: message for lane, message in refused.items() if lane in task.lanes}
-                    comparison = _with_failures(comparison, missing)  # noqa: PLW2901
                     yield task, (*comparison.runs, *comparison.failures)
 
         for done in self.queue.stream(work, quiet):
             if not isinstance(done, Waiting):
                 yield done
 
-    def _session(self, task: Task, ready: Sequence[LaneSpec], choices: Choices, caller: Caller) -> Session:
+    def _session(
+        self, task: Task, ready: Sequence[LaneSpec], refused: Mapping[LaneSpec, str], choices: Choices, caller: Caller
+    ) -> Session:
         item = task.item
         if item.fault is not None:
             raise AudioError(item.fault)
@@ -153,6 +151,7 @@ class Service:
             **choices.arguments | {"options": options, "reference": item.text},
             baseline_tokens=task.baseline_tokens,
             partial=False,
+            failures=_messages({lane: refused[lane] for lane in task.lanes if lane in refused}),
         )
 
     def _run(self, sessions: Sequence[Session], choices: Choices, batches: Batches) -> list[Comparison]:
@@ -163,6 +162,7 @@ class Service:
     def _run_on_gpu(self, session: Session, choices: Choices) -> Comparison:
         run = self.compare_on_gpu if self._needs_gpu(session.clip, session.lanes) else self._compare
         arguments = choices.arguments | {"options": session.options, "reference": session.reference}
+        arguments |= {"failures": session.failures}
         return run(clip=session.clip, lanes=session.lanes, baseline_tokens=session.baseline_tokens, **arguments)
 
     def _needs_gpu(self, clip: AudioClip, lanes: Sequence[LaneSpec]) -> bool:
@@ -221,9 +221,5 @@ def failures_of(clip_id: str, refused: Mapping[LaneSpec, str]) -> tuple[LaneFail
     )
 
 
-def _with_failures(comparison: Comparison, refused: Mapping[LaneSpec, str]) -> Comparison:
-    """The comparison with lanes that never reached the device."""
-    if not refused:
-        return comparison
-    failures = (*comparison.failures, *failures_of(comparison.clip_id, refused))
-    return comparison.model_copy(update={"failures": failures})
+def _messages(refused: Mapping[LaneSpec, str]) -> dict[str, str]:
+    return {lane.lane_id: message for lane, message in refused.items()}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from components.core.types import Comparison
-    from components.runs.session import Step
+    from components.runs.compare import Step
     from components.ui.parts import Shared
 
 PRIVACY = (

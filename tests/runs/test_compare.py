@@ -16,8 +16,8 @@ from components.core.speech import WARNINGS
 from components.core.types import AudioClip
 from components.engines.base import DecodingOptions
 from components.engines.pool import _key
-from components.runs import session
-from components.runs.compare import compare, compare_steps
+from components.runs import compare as module
+from components.runs.compare import Session, compare
 from components.runs.measure import warm_up
 from tests.runs.delayed import DelayedEngine
 
@@ -162,7 +162,8 @@ def test_progress_runs_from_nothing_to_done(pool, lanes, speechlike_clip):
 
 def test_each_lanes_result_is_told_as_it_is_done(pool, lanes, speechlike_clip):
     broken = replace(lanes[1], lane_id="broken", checkpoint="/nowhere")
-    steps = list(compare_steps(speechlike_clip, (*lanes, broken), pool, options=OPTIONS, pair_id="custom", repeats=2))
+    session = Session(speechlike_clip, (*lanes, broken), pool, Caller(), OPTIONS, "custom", repeats=2)
+    steps = list(session.steps())
     running = [step for step in steps if step.text.startswith("Running")]
     assert [step.states for step in running] == [
         {"whisper": "running", "distil": "waiting"},
@@ -184,14 +185,14 @@ def test_each_lanes_result_is_told_as_it_is_done(pool, lanes, speechlike_clip):
 def test_rounds_where_the_caller_does_not_say_how_many(lab, speechlike_clip, monkeypatch, limits, rounds):
     """The tiny models take milliseconds: never two seconds, always over none."""
     for name, value in limits.items():
-        monkeypatch.setattr(session, name, value)
+        monkeypatch.setattr(module, name, value)
     comparison = run(speechlike_clip, lab.default_lanes(), lab.pool, repeats=None)
     assert [len(lane_run.repeats) for lane_run in comparison.runs] == [rounds, rounds]
     assert comparison.speed_up_range("distil")[2] == rounds
 
 
 def test_the_language_is_detected_once_for_all(pool, lanes, speechlike_clip, monkeypatch):
-    monkeypatch.setattr(session, "SURE", 0.0)
+    monkeypatch.setattr(module, "SURE", 0.0)
     asked = []
     for lane in lanes:
         engine = pool.get(lane)

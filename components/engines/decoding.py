@@ -452,12 +452,14 @@ class Loop:
         timestamps: bool,
         max_length: int,
         check: Callable[[], None] = lambda: None,
+        ends: bool = True,
     ) -> list[Decoded]:
         """As ``decode``, for several windows side by side, without drafts; ``encoder_states``: ``(n, frames, width)``.
 
         A window that has ended is decoded on beside the others, and left out once half of them have ended.
         """
         count, position, first = len(encoder_states), len(prompt) - 1, True
+        end = self.end_token if ends else None
         if len(self.tokens) < count:
             self.tokens = self.tokens.new_zeros(count, self.tokens.shape[1])
         self.tokens[:count, : len(prompt)] = torch.tensor(prompt, device=self.tokens.device)
@@ -471,7 +473,7 @@ class Loop:
             start, new = (0, len(prompt)) if first else (position, 1)
             choices, _ = self._pass(self.teacher, rules, start, new, keep=1, first=first, count=len(rows))
             for row, token in zip(rows, choices.tolist(), strict=True):
-                if row in going and found[row].add([token], self.end_token, None):
+                if row in going and found[row].add([token], end, None):
                     going.discard(row)
             position, first = position + 1, False
             if 0 < len(going) <= len(rows) // 2:

@@ -98,24 +98,26 @@ class ShapePair:
         )
         return model
 
-    def engine(self, lane: LaneSpec, role: str) -> ShapeEngine:
-        """The engine of a lane; ``role`` says whose shapes it has, ``teacher`` or ``student``.
+    def engine(self, lane: LaneSpec, role: str, batch_size: int = 1) -> ShapeEngine:
+        """The engine of a lane for so many clips at a time; ``role``: whose shapes it has, ``teacher`` or ``student``.
 
         Raises:
             LaneError: the lane's backend cannot run here.
         """
         if lane.backend == "ctranslate":
             try:
-                return _ConvertedEngine(self, lane, role)
+                return _ConvertedEngine(self, lane, role, batch_size)
             except ImportError as error:
                 raise LaneError(f"{lane.label} cannot run here: {error.name} is not installed.") from error
-        return ShapeEngine(self, lane, role)
+        if lane.assistant is not None and batch_size > 1:
+            raise LaneError(f"{lane.label} cannot run here: drafts are checked for one clip at a time.")
+        return ShapeEngine(self, lane, role, batch_size)
 
 
 class ShapeEngine:
     """One lane of a ``ShapePair``: an encoder pass, then so many tokens, under a stopwatch."""
 
-    def __init__(self, pair: ShapePair, lane: LaneSpec, role: str) -> None:
+    def __init__(self, pair: ShapePair, lane: LaneSpec, role: str, batch_size: int) -> None:
         self.device, self.model = pair.device, pair.models[role]
         self.shapes = pair.shapes[role]
         self.runtime, self.runtime_note = "eager", ""
@@ -128,7 +130,8 @@ class ShapeEngine:
         )
         self.weight_size = pair.dtype.itemsize
         """Bytes of a weight as it is read."""
-        self.window = torch.randn(1, self.shapes["num_mel_bins"], 2 * self.shapes["max_source_positions"])
+        self.batch_size = batch_size
+        self.window = torch.randn(batch_size, self.shapes["num_mel_bins"], 2 * self.shapes["max_source_positions"])
         self._set_up(pair, lane)
 
     def _set_up(self, pair: ShapePair, lane: LaneSpec) -> None:
@@ -138,7 +141,10 @@ class ShapeEngine:
         compiled = pair.settings.runtime == "compiled"
         if not runs_loop(pair.settings, pair.device) and lane.assistant is None:
             return
-        self.runtime_note = pair.device.graphs_unavailable() if compiled else ""
+        if compiled and self.batch_size > 1:
+            self.runtime_note = "graphs are for one clip at a time"
+        elif compiled:
+            self.runtime_note = pair.device.graphs_unavailable()
         graphs = compiled and not self.runtime_note
         self.runtime = "compiled" if graphs else "loop"
         student = pair.models["student"] if lane.assistant is not None else None
@@ -155,7 +161,11 @@ class ShapeEngine:
                 self.loop.prepare(len(PROMPT), timestamps=False)
 
     def write(self, tokens: int, stopwatch: Stopwatch) -> float | None:
-        """Encode one window and write ``tokens`` tokens; the tokens of a teacher's pass where a student drafts."""
+        """Encode a batch of windows and write ``tokens`` tokens for each.
+
+        Returns:
+            The tokens of a teacher's pass, where a student drafts.
+        """
         with torch.no_grad(), stopwatch.part("generation"):
             with stopwatch.part("encoder"):
                 states = self._encode()
@@ -177,15 +187,19 @@ class ShapeEngine:
                 max_new_tokens=tokens,
             )
             return 0
-        found = self.loop.decode(states, PROMPT, timestamps=False, max_length=len(PROMPT) + tokens, ends=False)
+        length = len(PROMPT) + tokens
+        if self.batch_size > 1:
+            self.loop.decode_batch(states, PROMPT, timestamps=False, max_length=length, ends=False)
+            return 0
+        found = self.loop.decode(states, PROMPT, timestamps=False, max_length=length, ends=False)
         return found.passes if found.drafted else 0
 
     def bytes_read(self, tokens: int) -> int:
-        """Bytes that decoding ``tokens`` tokens one by one reads at least: weights and caches.
+        """Bytes that decoding ``tokens`` tokens one by one reads at least, for every window: weights and caches.
 
         Every weight of the decoder once a token, but for the cross-attention's key and value projections, which run
-        once a window, and the positions, of which a token reads one; then the keys and values of all layers, of the
-        window and of the tokens so far.
+        once a window, and the positions, of which a token reads one; then, for each window, the keys and values of all
+        layers, of the window and of the tokens so far.
         """
         itemsize = torch.empty(0, dtype=self.model.dtype).element_size()
         width, layers, frames = (self.shapes[name] for name in ("d_model", "decoder_layers", "max_source_positions"))
@@ -194,7 +208,7 @@ class ShapeEngine:
         weights = self.info.decoder_parameters - once_a_window - positions
         cross = layers * 2 * width * frames
         own = layers * 2 * width * (len(PROMPT) + (tokens + 1) / 2)
-        return round(tokens * (self.weight_size * weights + itemsize * (cross + own)))
+        return round(tokens * (self.weight_size * weights + self.batch_size * itemsize * (cross + own)))
 
     def synchronize(self) -> None:
         self.device.synchronize()
@@ -243,7 +257,7 @@ class _ConvertedEngine(ShapeEngine):
                 states = self.converted.encode(self.features)
             self.converted.generate(
                 states,
-                [list(PROMPT)],
+                [list(PROMPT)] * self.batch_size,
                 beam_size=1,
                 max_length=max(2 * tokens, tokens + len(PROMPT)),  # it stops at half
                 suppress_blank=False,

@@ -165,6 +165,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 def _add_speed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lanes", type=_names, metavar="A,B", help=f"from {', '.join(LANES)}; all unless given")
     parser.add_argument("--limit", type=int, metavar="N", help="replay the first N of the notebook's 73 clips")
+    parser.add_argument("--batch-size", type=_positive, default=1, metavar="N", help="clips at a time (default 1)")
     parser.add_argument("--page", metavar="FILE.html", help="write the charts there")
     parser.add_argument("--share", action="store_true", help="print the run as Markdown, to post beside others'")
     parser.set_defaults(run=_speed)
@@ -303,7 +304,9 @@ def _speed(options: argparse.Namespace) -> int:
     settings = Settings.from_env(os.environ)
     pair = options.pair or settings.resolve_pair(devices.detect().hardware)
     with _progress_bar() as caller:
-        result = speed(pair, settings, lanes=options.lanes, limit=options.limit, caller=caller)
+        result = speed(
+            pair, settings, lanes=options.lanes, limit=options.limit, batch_size=options.batch_size, caller=caller
+        )
     print(text.speed([result]))
     if options.page:
         from components.report.pages import speed_page

@@ -10,6 +10,7 @@ import json
 import statistics
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from components.engines import device as devices
 from components.runs.measure import RequestStopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from components.core.settings import Settings
     from components.core.types import LaneSpec
@@ -47,15 +48,17 @@ class _Timed:
     peaks: list[int] = field(default_factory=list)
     tokens_per_pass: list[float] = field(default_factory=list)
 
-    def write(self, tokens: int) -> None:
-        """Time one clip."""
+    def write(self, clips: Sequence[Mapping[str, int]]) -> None:
+        """Time clips that are decoded at once: for as long as the longest of them takes."""
         stopwatch = RequestStopwatch(self.engine.synchronize)
         self.engine.reset_peak_memory()
-        per_pass = self.engine.write(tokens, stopwatch)
+        counts = [clip[self.role] for clip in clips]
+        longest = max(counts)
+        per_pass = self.engine.write(longest, stopwatch)
         self.encoder_time_s += stopwatch.seconds["encoder"]
         self.generation_time_s += stopwatch.seconds["generation"]
-        self.tokens += tokens
-        self.bytes_read += self.engine.bytes_read(tokens)
+        self.tokens += sum(counts)
+        self.bytes_read += self.engine.bytes_read(longest)
         if (peak := self.engine.peak_memory_bytes()) is not None:
             self.peaks.append(peak)
         if per_pass is not None:
@@ -75,26 +78,34 @@ def speed(
     *,
     lanes: Sequence[str] | None = None,
     limit: int | None = None,
+    batch_size: int = 1,
     caller: Caller = NOBODY,
 ) -> SpeedRun:
     """Time the lanes of a pair's shapes.
+
+    Clips of a batch are sorted by their tokens, and the batch writes as many as the longest of them; what does not fill
+    the last batch is left out.
 
     Args:
         pair_id: A pair of the catalogue, or the one that the variables define.
         settings: Dtype and runtime; the weights are never looked at.
         lanes: All that the catalogue has, unless given.
         limit: Clips of the notebook to replay; all 73 unless given.
+        batch_size: Clips at a time.
         caller: Told what is being done; may leave between two clips.
 
     Raises:
         CheckpointError: the pair is unknown, or its shapes are.
-        LaneError: a lane is unknown, no lane can run, or ``limit`` is below 1.
+        LaneError: a lane is unknown, no lane can run, or there are fewer clips than one batch takes.
     """
     if limit is not None and limit < 1:
         raise LaneError("The number of clips must be at least 1.")
+    clips = sorted(notebook_tokens(limit), key=itemgetter("teacher")) if batch_size > 1 else notebook_tokens(limit)
+    batches = [clips[start : start + batch_size] for start in range(0, len(clips) - batch_size + 1, batch_size)]
+    if not batches:
+        raise LaneError(f"There are {len(clips)} clips: too few for a batch of {batch_size}.")
     specs = catalog.lane_specs(settings.get_pair(pair_id), lanes or settings.lanes)
-    clips = notebook_tokens(limit)
-    entries, failures = _entries(pair_id, specs, settings, caller)
+    entries, failures = _entries(pair_id, specs, settings, batch_size, caller)
     if not entries:
         raise LaneError(failures[0].message)
     longest = max(max(clip.values()) for clip in clips)
@@ -103,17 +114,17 @@ def speed(
             caller.tell(0.0, f"Warming up {entry.lane.label}")
             for _ in range(2):
                 entry.engine.write(longest, RequestStopwatch(entry.engine.synchronize))
-        for number, clip in enumerate(clips):
+        for number, batch in enumerate(batches):
             caller.check()
-            caller.tell(number / len(clips), f"Clip {number + 1} of {len(clips)}")
+            caller.tell(number / len(batches), f"Clip {number * batch_size + 1} of {len(clips)}")
             for entry in entries if number % 2 == 0 else reversed(entries):
-                entry.write(clip[entry.role])
+                entry.write(batch)
     caller.tell(1.0, "Measuring the memory bandwidth")
     bandwidth = _bandwidth()
     baseline = next((entry for entry in entries if entry.lane.lane_id == BASELINE_LANE), None)
     return SpeedRun(
         pair=pair_id,
-        clips=len(clips),
+        clips=sum(map(len, batches)),
         lanes=tuple(_totals(entry, baseline, bandwidth) for entry in entries),
         failures=tuple(failures),
         bandwidth_bytes_per_s=bandwidth,
@@ -123,7 +134,7 @@ def speed(
 
 
 def _entries(
-    pair_id: str, specs: Sequence[LaneSpec], settings: Settings, caller: Caller
+    pair_id: str, specs: Sequence[LaneSpec], settings: Settings, batch_size: int, caller: Caller
 ) -> tuple[list[_Timed], list[LaneFailure]]:
     from components.engines.shapes import ShapePair
 
@@ -140,7 +151,7 @@ def _entries(
         role = catalog.LANES[lane.lane_id].role
         try:
             with _explained_memory():
-                entries.append(_Timed(lane, role, models.engine(lane, role)))
+                entries.append(_Timed(lane, role, models.engine(lane, role, batch_size)))
         except LaneError as error:
             failures.append(LaneFailure(clip_id="shapes", lane_id=lane.lane_id, message=error.message))
     return entries, failures
@@ -195,4 +206,5 @@ def _totals(entry: _Timed, baseline: _Timed | None, bandwidth: float) -> SpeedLa
         attention=info.attention or "",
         runtime=entry.engine.runtime,
         note=entry.engine.runtime_note,
+        batch_size=entry.engine.batch_size,
     )

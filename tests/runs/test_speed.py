@@ -57,6 +57,22 @@ def test_every_lane_is_timed(settings):
     assert SpeedRun.model_validate_json(result.model_dump_json()) == result
 
 
+def test_several_clips_at_a_time(settings):
+    """Sorted by length; what does not fill a batch is left out, and the draft lane says that it takes one at a time."""
+    result = speed("custom", settings, limit=5, batch_size=2)
+    shortest = sorted(notebook_tokens(5), key=lambda clip: clip["teacher"])[:4]
+    assert result.clips == 4
+    assert {lane.batch_size for lane in result.lanes} == {2}
+    for lane in result.lanes:
+        role = catalog.LANES[lane.lane_id].role
+        assert lane.generated_tokens == sum(clip[role] for clip in shortest)
+        assert 0 < lane.encoder_time_s < lane.generation_time_s
+    (failure,) = result.failures
+    assert (failure.lane_id, "one clip at a time" in failure.message) == ("speculative", True)
+    with pytest.raises(LaneError, match="too few for a batch of 6"):
+        speed("custom", settings, limit=5, batch_size=6)
+
+
 def test_the_student_is_the_teacher_without_the_zeroed_layers(pair):
     """So every draft is right, at full cost."""
     lane = catalog.lane_specs(catalog.Pair("p", "a/b", "a/c"), ["speculative"])[0]
@@ -104,7 +120,7 @@ def test_the_large_pairs_limit_is_that_of_the_field():
         engine = ShapeEngine.__new__(ShapeEngine)
         engine.shapes = catalog.architecture(checkpoint)
         engine.info = model_info(LaneSpec("whisper", "", "", checkpoint), engine.shapes)
-        engine.model, engine.weight_size = torch.empty(0, dtype=torch.float16), 2
+        engine.model, engine.weight_size, engine.batch_size = torch.empty(0, dtype=torch.float16), 2, 1
         found.append(engine.bytes_read(1) / 1e9)
     assert found[0] == pytest.approx(1.85, abs=0.02)
     assert found[1] == pytest.approx(0.24, abs=0.02)

@@ -1,7 +1,4 @@
-"""``DTYPE=bfloat16`` keeps the word error rate of float32 within 0.5 points on the shipped clips, for both models.
-
-About 110 s on two cores.
-"""
+"""Fewer bits keep float32's word error rate within 0.5 points, for both models in Transformers' or our own loop."""
 
 from __future__ import annotations
 
@@ -16,13 +13,16 @@ from components.runs.measure import measure
 from tests.benchmarks import common
 
 WER_POINTS = 0.5
-DTYPES = ("float32", "bfloat16")
+EXACT = "float32"
 
 
 def main() -> int:
-    options = common.parser(__doc__).parse_args()
-    pools = {dtype: Pool(replace(common.settings(options), dtype=dtype)) for dtype in DTYPES}
-    errors = {lane: {dtype: [] for dtype in DTYPES} for lane in common.lanes(options)}
+    parser = common.parser(__doc__)
+    parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "int8"])
+    options = parser.parse_args()
+    dtypes = [EXACT, *options.dtypes]
+    pools = {dtype: Pool(replace(common.settings(options), dtype=dtype)) for dtype in dtypes}
+    errors = {lane: {dtype: [] for dtype in dtypes} for lane in common.lanes(options)}
     for row in read_manifest(options.manifest):
         if not row.text:
             continue
@@ -35,7 +35,7 @@ def main() -> int:
     wer = {lane.lane_id: {dtype: common.wer(found) for dtype, found in each.items()} for lane, each in errors.items()}
     result = {"goal": f"WER within {WER_POINTS} points", "wer": wer}
     passed = all(common.within(each, WER_POINTS) for each in wer.values())
-    return common.finish("bfloat16_words", options, result, passed=passed)
+    return common.finish("dtype_words", options, result, passed=passed)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Kernels of one decoder layer for one token, before and after PyTorch's compiler joins them, by ``torch.profiler``.
 
-On the CPU twin of the captured graph, with random weights of large-v2's width: operations that compute something, each
-of which CUDA would launch as one kernel or more. On a GPU the compiler also writes the products with one row itself, and
-joins those with their neighbours; here they stay calls of a library.
+On the CPU twin of the captured graph, with random weights of large-v2's width: operations that compute, each of which
+CUDA would launch as one kernel or more. On a GPU the compiler also writes the products with one row itself, and joins
+those with their neighbours; here they stay calls of a library.
 """
 
 from __future__ import annotations

@@ -265,6 +265,17 @@ class Lags(_Noun):
     cannot_keep_up_from_s: Seconds | None = None
 
 
+class LiveFigures(_Noun):
+    """What a live row has beside its lags. ``pass_lags_s``: compute and policy lag of each pass, see ``LivePass``.
+
+    ``offline_text``, ``offline_errors``: what the lane wrote over the whole recording at once.
+    """
+
+    pass_lags_s: tuple[tuple[Seconds, Seconds], ...] = ()
+    offline_text: Text | None = None
+    offline_errors: WordErrors | None = None
+
+
 class LaneRun(_Noun):
     """One row: one clip through one lane.
 
@@ -309,6 +320,7 @@ class LaneRun(_Noun):
     batch_size: Count = 1
     busy: bool = False
     lags: Lags | None = None
+    live: LiveFigures | None = None
     token_times_s: tuple[Seconds, ...] | None = None
 
     @computed_field  # type: ignore[prop-decorator]
@@ -470,12 +482,32 @@ class RowsHeader(_Noun):
         }
 
 
+class LiveTotals(_Noun):
+    """A lane's live runs: lags over all their passes, see ``LivePass``; ``None`` where no pass was made.
+
+    ``word_errors``, ``offline_errors``: live, and over the whole recordings at once, of the clips that have both.
+    ``wer_difference``: live minus at once, as a fraction; its interval is drawn over the same clips for both.
+    """
+
+    passes: Count
+    compute_median_s: Seconds | None
+    compute_p95_s: Seconds | None
+    compute_max_s: Seconds | None
+    policy_median_s: Seconds | None
+    policy_p95_s: Seconds | None
+    policy_max_s: Seconds | None
+    word_errors: WordErrors
+    offline_errors: WordErrors
+    wer_difference: Number | None
+    wer_difference_interval: Interval | None
+
+
 class LaneTotals(_Noun):
     """One lane over all its clips; times in seconds, summed; shares and rates as fractions.
 
     ``ms_per_token``: slope of generation time over tokens generated, least squares. ``insertion_rate``: inserted over
     reference words. ``repeated_5_grams``: runs of five words that a transcript writes again. ``suspect_clips``: clips
-    with a warning.
+    with a warning. ``live``: of a live benchmark.
     """
 
     clips: Count
@@ -493,6 +525,7 @@ class LaneTotals(_Noun):
     insertion_rate: Ratio | None
     repeated_5_grams: Count
     suspect_clips: Count
+    live: LiveTotals | None = None
 
 
 class Difference(_Noun):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         LaneFailure,
         LaneRun,
         LaneTotals,
+        Live,
         Machine,
         ModelInfo,
         Models,
@@ -116,6 +117,11 @@ def times(value: float | None) -> str:
 
 def percent(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.1f} %"
+
+
+def points(value: float) -> str:
+    """A difference of two rates, in percentage points."""
+    return f"{100 * value:.1f} points"
 
 
 def whole(value: int | None) -> str:
@@ -327,6 +333,65 @@ def clip_values(row: ClipFigures | LaneFailure) -> list[Any]:
     """A line of the CSV: plain values, warnings joined by semicolons."""
     values = (getattr(row, name, None) for name in CLIP_FIELDS)
     return ["; ".join(value) if isinstance(value, tuple) else value for value in values]
+
+
+# Live.
+
+
+def lags_table(live: Live) -> Table:
+    """A row a lane: lags, and the word errors of both ways where there is a reference."""
+
+    def lag(name: str, heading: str) -> Column[LaneRun]:
+        return Column(name, heading, lambda run: getattr(run.lags, name) if run.lags else None, seconds)
+
+    def offline_wer(run: LaneRun) -> float | None:
+        errors = run.live.offline_errors if run.live else None
+        return errors.wer if errors else None
+
+    lags = [lag(name, heading) for name, heading in LAG_HEADINGS.items()]
+    columns: list[Column[LaneRun]] = [
+        Column("lane_id", "Model", lambda run: lane_cell(run.lane_id), lambda cell: cell),
+        lag("first_commit_s", "First words at"),
+        lag("word_median_s", "A word to its being certain"),
+        lag("pass_interval_s", "New text every"),
+        *lags,
+        lag("cannot_keep_up_from_s", "Cannot keep up from"),
+        Column("wer", "Word errors, live", lambda run: run.word_errors and run.word_errors.wer, percent),
+        Column("offline_wer", "Word errors, at once", offline_wer, percent),
+    ]
+    return table("Lags", columns, live.live.runs)
+
+
+LAG_HEADINGS = {
+    "compute_median_s": "Compute lag, median",
+    "compute_p95_s": "Compute lag, 95th percentile",
+    "compute_max_s": "Compute lag, maximum",
+    "policy_median_s": "Waiting for certainty, median",
+    "policy_p95_s": "Waiting for certainty, 95th percentile",
+    "policy_max_s": "Waiting for certainty, maximum",
+}
+
+
+def live_totals_table(report: Report) -> Table:
+    """A row for each lane of a live benchmark: lags over all passes, and what live costs in words."""
+    totals = {lane: totals.live for lane, totals in report.summary.lanes.items() if totals.live is not None}
+
+    def of(field: str) -> Callable[[str], Any]:
+        return lambda lane: getattr(totals[lane], field)
+
+    def difference(lane: str) -> Cell | None:
+        more, interval = totals[lane].wer_difference, totals[lane].wer_difference_interval
+        return None if more is None else Cell(points(more), between(interval, points))
+
+    columns: list[Column[str]] = [
+        Column("lane_id", "Model", lambda lane: lane_cell(lane, report.checkpoints.get(lane, "")), lambda cell: cell),
+        Column("passes", "Passes", of("passes"), whole),
+        *(Column(name, heading, of(name), seconds) for name, heading in LAG_HEADINGS.items()),
+        Column("wer", "Word errors, live", lambda lane: totals[lane].word_errors.wer, percent),
+        Column("offline_wer", "Word errors, at once", lambda lane: totals[lane].offline_errors.wer, percent),
+        Column("wer_difference", "Live more than at once", difference, lambda cell: cell),
+    ]
+    return table("As if live", columns, totals)
 
 
 # Models.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from components.core import scoring
 from components.core.catalog import lane_label
 from components.core.wording import counted
-from components.report.columns import Column, percent, seconds, table
+from components.report.columns import lags_table
 from components.report.html import lane_card, render
 from components.report.html import table as html_table
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from components.core.types import LaneRun, Live, LivePass
-    from components.report.columns import Table
     from components.report.figures import Lag
 
 
@@ -101,34 +100,3 @@ def result(live: Live) -> str:
         table=html_table(lags_table(live).turned()),
         notes=live.live.notes,
     )
-
-
-def lags_table(live: Live) -> Table:
-    """A row a lane: lags, and the word errors of both ways where there is a reference."""
-
-    def lag(name: str, heading: str) -> Column[LaneRun]:
-        return Column(name, heading, lambda run: getattr(run.lags, name) if run.lags else None, seconds)
-
-    def offline_wer(run: LaneRun) -> float | None:
-        return _wer(live.offline.run(run.lane_id)) if live.offline is not None else None
-
-    columns: list[Column[LaneRun]] = [
-        Column("lane_id", "Model", lambda run: run.lane_id, lane_label),
-        lag("first_commit_s", "First words at"),
-        lag("word_median_s", "A word to its being certain"),
-        lag("pass_interval_s", "New text every"),
-        lag("compute_median_s", "Compute lag, median"),
-        lag("compute_p95_s", "95th percentile"),
-        lag("compute_max_s", "maximum"),
-        lag("policy_median_s", "Waiting for certainty, median"),
-        lag("policy_p95_s", "95th percentile"),
-        lag("policy_max_s", "maximum"),
-        lag("cannot_keep_up_from_s", "Cannot keep up from"),
-        Column("wer", "Word errors, live", _wer, percent),
-        Column("offline_wer", "Word errors, at once", offline_wer, percent),
-    ]
-    return table("Lags", columns, live.live.runs)
-
-
-def _wer(run: LaneRun | None) -> float | None:
-    return run.word_errors.wer if run is not None and run.word_errors is not None else None

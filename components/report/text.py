@@ -50,7 +50,7 @@ def comparison(comparison: Comparison) -> str:
 
 def live(result: Live) -> str:
     """A live run for the terminal: a verdict a lane, the lags, then the words that were committed."""
-    table = terminal_table(live_report.lags_table(result).turned())
+    table = terminal_table(columns.lags_table(result).turned())
     return _result(result.live, ", as if live", live_report.verdict(result), table)
 
 
@@ -79,6 +79,8 @@ def benchmark(report: Report) -> str:
         "",
         terminal_table(columns.totals_table(report).turned()) if summary.lanes else "",
     ]
+    if any(totals.live for totals in summary.lanes.values()):
+        lines += ["", "As if live:", terminal_table(columns.live_totals_table(report).turned())]
     return "\n".join([*lines, *(f"warning: {text}" for text in summary.warnings)])
 
 

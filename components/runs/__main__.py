@@ -141,6 +141,9 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=_positive, default=1, metavar="N", help="clips that go through a lane at once (default 1)"
     )
+    parser.add_argument(
+        "--live", action="store_true", help="each clip as if somebody were speaking it: lags, and words lost to live"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with an output that is there")
     parser.add_argument("--retry-failed", action="store_true", help="resume, and run what failed again")
     parser.add_argument("--limit", type=_positive, metavar="N", help="run the first N clips only")
@@ -205,7 +208,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     take_own_gpu(os.environ)
     lab = _lab()
     process = current_process(os.environ)
-    names = ("pair", "lanes", "language", "normalizer", "repeats", "batch_size", "limit", "retry_failed")
+    names = ("pair", "lanes", "language", "normalizer", "repeats", "batch_size", "limit", "retry_failed", "live")
     with _progress_bar() as caller:
         steps = lab.benchmark_steps(
             _source(options, lab.settings),

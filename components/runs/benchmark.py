@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from components.core.caller import NOBODY, Caller
 from components.core.catalog import checkpoint_name
@@ -23,15 +23,26 @@ from components.runs.sources import Manifest
 from components.runs.totals import Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from components.core.settings import Settings
     from components.core.types import LaneSpec, Report, Row
     from components.runs.offer import Choices
     from components.runs.rowfile import RowFile
-    from components.runs.service import Service
     from components.runs.shard import Process
     from components.runs.sources import Item, Source
+
+
+class RowService(Protocol):
+    """What makes rows of clips; see ``Service.rows``."""
+
+    settings: Settings
+    row_settings: Mapping[str, Any]
+
+    def rows(
+        self, tasks: Sequence[Task], choices: Choices, batches: Batches, caller: Caller
+    ) -> Iterator[tuple[Task, tuple[Row, ...]]]: ...
+
 
 MAX_BATCH = 256
 
@@ -52,7 +63,7 @@ class Step:
 def steps(
     source: Source,
     output: Path,
-    service: Service,
+    service: RowService,
     choices: Choices,
     *,
     batch_size: int = 1,
@@ -71,7 +82,7 @@ def steps(
     Args:
         source: The clips.
         output: The file of rows.
-        service: Runs them.
+        service: Runs them: ``Service``, or ``LiveService`` as if somebody were speaking them.
         choices: Pair, lanes and how to decode.
         batch_size: Clips that go through a lane at once. Clips are read ahead and sorted by length, so that those of a
             batch are alike; ``AHEAD`` batches of them are in memory.
@@ -93,7 +104,7 @@ def steps(
     total = source.count()  # a manifest is checked as a whole before anything runs
     if limit is not None:
         total = limit if total is None else min(limit, total)
-    header = _header(source, service.settings, choices, batch_size, process)
+    header = _header(source, service, choices, batch_size, process)
     batches, ahead = Batches(batch_size), 1 if batch_size == 1 else AHEAD * batch_size
     with process.open(output, header, resume=resume, retry_failed=retry_failed) as file:
         finished = 0
@@ -111,11 +122,11 @@ def steps(
         caller.tell(1.0, "Done")
 
 
-def _header(source: Source, settings: Settings, choices: Choices, batch_size: int, process: Process) -> RowsHeader:
+def _header(source: Source, service: RowService, choices: Choices, batch_size: int, process: Process) -> RowsHeader:
     return RowsHeader(
         pair=choices.pair,
         checkpoints={lane.lane_id: checkpoint_name(_pinned(lane)) for lane in choices.lanes},
-        settings=_shared_settings(settings, choices, batch_size),
+        settings={**_shared_settings(service.settings, choices, batch_size), **service.row_settings},
         machine=devices.machine(process.count),
         data=source.name,
         data_states=tuple(filter(None, (getattr(source, "state", None),))),

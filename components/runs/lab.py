@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core import catalog
 from components.core.caller import NOBODY, Caller
+from components.core.errors import LaneError
 from components.core.normalizers import DEFAULT
 from components.core.types import Models
 from components.engines import device as devices
@@ -141,6 +142,7 @@ class Lab:
         lanes: Sequence[str] | None = None,
         language: str | None = None,
         normalizer: str = DEFAULT,
+        live: bool = False,
         **options: Any,
     ) -> Iterator[BenchmarkStep]:
         """Run a data set clip by clip, and say how it goes.
@@ -157,21 +159,23 @@ class Lab:
             lanes: See ``pair``.
             language: See ``pair``.
             normalizer: See ``pair``.
+            live: Run each clip as if somebody were speaking it, one at a time and once.
             options: ``resume``, ``retry_failed``, ``limit``, ``seed``, ``process``: see ``runs.benchmark.steps``.
 
         Raises:
             ManifestError: the data set cannot be read, or the output is there already or belongs to another run.
             CheckpointError: the pair is not offered.
-            LaneError: a lane is not offered, or ``repeats`` or ``batch_size`` is out of range.
+            LaneError: a lane is not offered, or ``repeats`` or ``batch_size`` is out of range or does not go with live.
             Cancelled: the caller left.
         """
         from components.runs.benchmark import as_source, steps
 
         choices = {"pair": pair, "lanes": lanes, "language": language, "normalizer": normalizer, "repeats": repeats}
         checked = self._checked(choices | {"hear_language": False, "long_form": "sequential"})
-        return steps(
-            as_source(source), Path(output), self.service, checked, batch_size=batch_size, caller=caller, **options
-        )
+        if live and (repeats, batch_size) != (1, 1):
+            raise LaneError("A live benchmark runs each clip once and alone: leave out repeats and batch size.")
+        service = self.live_service if live else self.service
+        return steps(as_source(source), Path(output), service, checked, batch_size=batch_size, caller=caller, **options)
 
     def stamp(self, pair: str | None = None) -> dict[str, str]:
         """What a figure holds for: pair, device, dtype, attention and runtime, as used or as they will be tried."""

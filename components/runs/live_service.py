@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 from components.core.audio import load_audio
 from components.core.caller import NOBODY, Caller
-from components.core.errors import LaneError
+from components.core.errors import AudioError, LaneError, TextError
 from components.engines import device as devices
 from components.runs.live import Recording
 from components.runs.live_steps import LiveSteps, paces_of_this_machine
@@ -14,19 +15,24 @@ from components.runs.queue import MAX_FETCHING, MAX_WAITING
 from components.runs.service import failures_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from components.core.audio import Source as AudioSource
     from components.core.settings import Settings
-    from components.core.types import AudioClip, Live, LivePass
+    from components.core.types import AudioClip, Live, LivePass, Row
     from components.engines.pool import Pool
+    from components.runs.batch import Batches
     from components.runs.offer import Choices
     from components.runs.queue import WorkQueue
     from components.runs.ready import Ready
+    from components.runs.service import Task
 
 
 class LiveService:
     """Holds the device for one pass at a time: another measurement may come between two."""
+
+    row_settings: Mapping[str, Any] = {"live": True}
+    """What distinguishes its rows from those of ``Service``."""
 
     def __init__(self, settings: Settings, pool: Pool, ready: Ready, queue: WorkQueue) -> None:
         self.settings = settings
@@ -53,6 +59,33 @@ class LiveService:
         if self.ready.before_launch:
             raise LaneError("On ZeroGPU live is for recordings only: it lends the GPU for one call at a time.")
         return self._steps(recording, choices.clip_id or "recording", choices, caller, self._on_device(caller))
+
+    def rows(
+        self, tasks: Sequence[Task], choices: Choices, _batches: Batches, caller: Caller
+    ) -> Iterator[tuple[Task, tuple[Row, ...]]]:
+        """Clips of a data set, one after another; each task with its rows, a live run a lane."""
+        quiet = Caller(cancelled=caller.cancelled)
+        for task in tasks:
+            try:
+                yield task, self._rows(task, choices, quiet)
+            except (AudioError, TextError) as error:
+                yield task, failures_of(task.item.clip_id, dict.fromkeys(task.lanes, error.message))
+
+    def _rows(self, task: Task, choices: Choices, caller: Caller) -> tuple[Row, ...]:
+        item = task.item
+        if item.fault is not None:
+            raise AudioError(item.fault)
+        language = choices.options.language if item.language is None else item.language
+        own = replace(
+            choices,
+            lanes=task.lanes,
+            reference=item.text,
+            clip_id=item.clip_id,
+            options=replace(choices.options, language=language),
+        )
+        *_, last = self.run(item.audio, own, caller)
+        result = cast("Live", last).live
+        return (*result.runs, *result.failures)
 
     def _steps(
         self,

@@ -10,7 +10,7 @@ from components.core import catalog
 from components.core.audio import load_audio
 from components.core.errors import WhisperSpaceError
 from components.core.manifests import read_manifest
-from components.core.types import AudioClip, LaneFailure, LaneRun, Live, LivePass, Transcript
+from components.core.types import AudioClip, LaneFailure, LaneRun, Live, LiveFigures, LivePass, Transcript
 from components.engines import device as devices
 from components.engines.cache import cache_folder
 from components.runs.compare import compare, scores
@@ -169,6 +169,11 @@ class LiveSteps:
             "end_to_end_time_s": None,
             "token_times_s": None,
             "lags": lane.lags(),
+            "live": LiveFigures(
+                pass_lags_s=tuple((each.compute_lag_s, each.policy_lag_s) for each in lane.passes),
+                offline_text=offline.text,
+                offline_errors=offline.word_errors,
+            ),
             **nothing,
             **scores(self.reference, transcript, self.normalizer),
         }

@@ -98,7 +98,8 @@ class _Scores:
 
     def _scored(self, row: LaneRun) -> Iterator[tuple[str, Any]]:
         try:
-            score = scoring.word_errors(row.reference or "", row.text, row.language, self._normalizer)
+            score = self._score(row, row.text)
+            offline = self._score(row, row.live.offline_text).errors if row.live and row.live.offline_text else None
         except TextError:
             self.refused += 1
             yield from dict.fromkeys(("normalized_reference", "normalized_text", "word_errors")).items()
@@ -110,3 +111,8 @@ class _Scores:
         yield "word_errors", score.errors.model_dump(mode="json")
         yield "normalizer", score.errors.normalizer
         yield "dropped", score.dropped
+        if row.live is not None:
+            yield "live", row.live.model_copy(update={"offline_errors": offline}).model_dump(mode="json")
+
+    def _score(self, row: LaneRun, text: str) -> scoring.Score:
+        return scoring.word_errors(row.reference or "", text, row.language, self._normalizer)

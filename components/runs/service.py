@@ -54,6 +54,9 @@ class Service:
     Others may use the device while files arrive; to decode a clip while another is timed would slow it.
     """
 
+    row_settings: Mapping[str, Any] = {}
+    """What its rows have in common beside the settings and choices."""
+
     def __init__(self, settings: Settings, pool: Pool, ready: Ready, queue: WorkQueue) -> None:
         self.settings = settings
         self.pool = pool

@@ -21,20 +21,16 @@ from components.core.types import (
     WordErrors,
 )
 from components.core.wording import counted
+from components.runs.intervals import RESAMPLES, SEED, ratio_intervals
+from components.runs.live_totals import live_totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from components.core.types import Comparison, Interval, Row
+    from components.core.types import Comparison, Interval, LiveFigures, LiveTotals, Row
 
-RESAMPLES = 1000
-SEED = 0
-CONFIDENCE = 0.95
 DIFFER_MOST = 10
 """How many of the clips on which the lanes differ most are listed."""
-
-BLOCK = 2_000_000
-"""Indices drawn at a time, so that memory does not grow with the data set."""
 
 
 def report_of(comparisons: Sequence[Comparison]) -> Report:
@@ -68,6 +64,7 @@ class _Figures(NamedTuple):
     repeated_5_grams: int
     warnings: tuple[str, ...]
     busy: bool
+    live: LiveFigures | None
 
 
 class Totals:
@@ -110,6 +107,7 @@ class Totals:
             scoring.repeated_five_grams(text),
             row.warnings,
             row.busy,
+            row.live and row.live.model_copy(update={"offline_text": None}),
         )
         self._compare_words(sample, row.lane_id, text)
 
@@ -199,7 +197,10 @@ class Totals:
         ratios = {lane: float(sums[0][k] / sums[1][k]) for k, lane in enumerate(others) if sums[1][k] > 0}
         return Summary(
             clips=self.done,
-            lanes={lane: self._totals(lane, intervals[len(others) + k]) for k, lane in enumerate(lanes)},
+            lanes={
+                lane: self._totals(lane, intervals[len(others) + k], self._live(lane, seed, resamples))
+                for k, lane in enumerate(lanes)
+            },
             failures={lane: len(failed) for lane, failed in self._failures.items() if failed},
             speed_up=ratios,
             speed_up_interval={lane: intervals[k] for k, lane in enumerate(others) if lane in ratios},
@@ -224,7 +225,12 @@ class Totals:
         values = (value(of_lane[sample]) if sample in of_lane else None for sample in self._samples)
         return np.array([np.nan if each is None else each for each in values], dtype=np.float64)
 
-    def _totals(self, lane_id: str, wer_interval: Interval | None) -> LaneTotals:
+    def _live(self, lane_id: str, seed: int, resamples: int) -> LiveTotals | None:
+        every = self._figures[lane_id].values()
+        clips = [(figures.live, figures.word_errors) for figures in every if figures.live is not None]
+        return live_totals(clips, seed=seed, resamples=resamples)
+
+    def _totals(self, lane_id: str, wer_interval: Interval | None, live: LiveTotals | None) -> LaneTotals:
         every = list(self._figures[lane_id].values())
         timed = [figures for figures in every if figures.generation_time_s is not None]
         seconds = np.array([figures.generation_time_s for figures in timed], dtype=np.float64)
@@ -247,6 +253,7 @@ class Totals:
             insertion_rate=errors.insertions / errors.reference_words if errors.reference_words else None,
             repeated_5_grams=sum(figures.repeated_5_grams for figures in every),
             suspect_clips=sum(bool(figures.warnings) for figures in every),
+            live=live,
         )
 
     def _differ_most(self) -> tuple[Difference, ...]:
@@ -326,48 +333,6 @@ class Totals:
                     f"{lane_label(lane)}: {clips} with a warning. The first, {self._samples[sample]}: {warning}"
                 )
         return said
-
-
-def ratio_intervals(
-    above: np.ndarray, below: np.ndarray, *, seed: int = SEED, resamples: int = RESAMPLES
-) -> list[Interval | None]:
-    """Percentile bootstrap intervals (95 %) of ratios of sums, all recomputed on the same resampled clips.
-
-    Efron, "Bootstrap methods: another look at the jackknife" (1979).
-
-    Args:
-        above: Numerators, float64, shape ``(clips, ratios)``.
-        below: Denominators, the same shape; zero on both sides where a clip does not count.
-        seed: Of the resampling.
-        resamples: How many.
-
-    Returns:
-        ``[low, high]`` for each ratio, ``None`` where fewer than two clips count.
-    """
-    clips, ratios = above.shape
-    if clips < 2:
-        return [None] * ratios
-    rng = np.random.default_rng(seed)
-    drawn = np.empty((resamples, ratios))
-    at_once = max(1, BLOCK // clips)
-    for start in range(0, resamples, at_once):
-        indices = rng.integers(0, clips, size=(min(at_once, resamples - start), clips))
-        for ratio in range(ratios):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                drawn[start : start + len(indices), ratio] = above[:, ratio][indices].sum(1) / below[:, ratio][
-                    indices
-                ].sum(1)
-    tail = 50 * (1 - CONFIDENCE)
-    intervals: list[Interval | None] = []
-    for ratio in range(ratios):
-        finite = drawn[np.isfinite(drawn[:, ratio]), ratio]
-        counting = np.count_nonzero(below[:, ratio])
-        intervals.append(
-            (float(np.percentile(finite, tail)), float(np.percentile(finite, 100 - tail)))
-            if counting > 1 and len(finite)
-            else None
-        )
-    return intervals
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> float | None:

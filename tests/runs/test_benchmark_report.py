@@ -18,7 +18,7 @@ from components.core.errors import ManifestError
 from components.core.files import read_rows
 from components.core.types import LaneRun
 from components.runs.benchmark import read_report
-from components.runs.totals import ratio_intervals
+from components.runs.intervals import ratio_intervals
 from tests.runs.voice import spoken
 
 ROWS = int(os.environ.get("ROWS", "10000"))

@@ -7,6 +7,7 @@ lays out in its own way.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from components.core.catalog import checkpoint_name, lane_label
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         LaneRun,
         LaneTotals,
         Live,
+        LiveTotals,
         Machine,
         ModelInfo,
         Models,
@@ -275,7 +277,13 @@ def time_per_token(totals: LaneTotals) -> float | None:
 
 
 def totals_table(report: Report) -> Table:
-    return table("Summary", totals_columns(report), report.summary.lanes)
+    """A row a lane: times and words, or the lags of a live benchmark."""
+    columns = live_totals_columns(report) if is_live(report) else totals_columns(report)
+    return table("Summary", columns, report.summary.lanes)
+
+
+def is_live(report: Report) -> bool:
+    return any(totals.live is not None for totals in report.summary.lanes.values())
 
 
 def difference_columns(report: Report) -> list[Column[Difference]]:
@@ -372,26 +380,25 @@ LAG_HEADINGS = {
 }
 
 
-def live_totals_table(report: Report) -> Table:
-    """A row for each lane of a live benchmark: lags over all passes, and what live costs in words."""
+def live_totals_columns(report: Report) -> list[Column[str]]:
+    """Of the lanes of a live benchmark: lags over all passes, and what live costs in words."""
     totals = {lane: totals.live for lane, totals in report.summary.lanes.items() if totals.live is not None}
 
-    def of(field: str) -> Callable[[str], Any]:
-        return lambda lane: getattr(totals[lane], field)
+    def of(value: Callable[[LiveTotals], Any]) -> Callable[[str], Any]:
+        return lambda lane: value(totals[lane]) if lane in totals else None
 
-    def difference(lane: str) -> Cell | None:
-        more, interval = totals[lane].wer_difference, totals[lane].wer_difference_interval
+    def difference(live: LiveTotals) -> Cell | None:
+        more, interval = live.wer_difference, live.wer_difference_interval
         return None if more is None else Cell(points(more), between(interval, points))
 
-    columns: list[Column[str]] = [
+    return [
         Column("lane_id", "Model", lambda lane: lane_cell(lane, report.checkpoints.get(lane, "")), lambda cell: cell),
-        Column("passes", "Passes", of("passes"), whole),
-        *(Column(name, heading, of(name), seconds) for name, heading in LAG_HEADINGS.items()),
-        Column("wer", "Word errors, live", lambda lane: totals[lane].word_errors.wer, percent),
-        Column("offline_wer", "Word errors, at once", lambda lane: totals[lane].offline_errors.wer, percent),
-        Column("wer_difference", "Live more than at once", difference, lambda cell: cell),
+        Column("passes", "Passes", of(lambda live: live.passes), whole),
+        *(Column(name, heading, of(attrgetter(name)), seconds) for name, heading in LAG_HEADINGS.items()),
+        Column("wer", "Word errors, live", of(lambda live: live.word_errors.wer), percent),
+        Column("offline_wer", "Word errors, at once", of(lambda live: live.offline_errors.wer), percent),
+        Column("wer_difference", "Live more than at once", of(difference), lambda cell: cell),
     ]
-    return table("As if live", columns, totals)
 
 
 # Models.

@@ -12,7 +12,7 @@ from components.core.catalog import lane_label
 from components.core.speech import WARNINGS
 from components.core.types import BASELINE_LANE, STUDENT_LANE
 from components.core.wording import counted
-from components.report.columns import between, samples, seconds, times
+from components.report.columns import between, is_live, samples, seconds, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -129,6 +129,8 @@ def _measured(baseline: LaneRun, lane: LaneRun, spread: tuple[float, float, int]
 def report_headline(report: Report) -> Headline:
     """What is said first of many clips: total over total, with its 95 % interval."""
     summary = report.summary
+    if is_live(report):
+        return Headline("alone", claim="As if live: no speed-up, but how late each model's words come.")
     timed = [lane for lane, totals in summary.lanes.items() if totals.generation_time_s]
     if summary.lanes and not timed:
         return Headline("silent", claim="Nothing was timed: the clips are silent.")

@@ -79,8 +79,6 @@ def benchmark(report: Report) -> str:
         "",
         terminal_table(columns.totals_table(report).turned()) if summary.lanes else "",
     ]
-    if any(totals.live for totals in summary.lanes.values()):
-        lines += ["", "As if live:", terminal_table(columns.live_totals_table(report).turned())]
     return "\n".join([*lines, *(f"warning: {text}" for text in summary.warnings)])
 
 

@@ -627,6 +627,9 @@ def _run_label(run: SpeedRun) -> str:
 Lag = tuple[float, float, float]
 """Seconds: when a word was spoken, how late computing wrote it, and how long the commit rule held it back."""
 
+MOST_LAGS = 300
+"""Points of a line. Of a longer recording every second or third pass is drawn: the chart is sent again and again."""
+
 
 def lags(points: Mapping[str, Sequence[Lag]]) -> go.Figure | None:
     """How many seconds each lane's words come after they were spoken: by computing (line) and by the rule (dotted)."""
@@ -634,7 +637,8 @@ def lags(points: Mapping[str, Sequence[Lag]]) -> go.Figure | None:
     if not points:
         return None
     figure = go.Figure()
-    for lane_id, each in points.items():
+    for lane_id, every in points.items():
+        each = every[:: 1 + len(every) // MOST_LAGS]
         for index, (what, dash) in enumerate((("computing", "solid"), ("waiting for certainty", "dot")), start=1):
             figure.add_scatter(
                 x=[point[0] for point in each],

@@ -161,6 +161,21 @@ def test_a_lane_that_cannot_keep_up_says_since_when(speech, clock):
     assert max(slow.engine.lengths_s) <= LONGEST_BUFFER_S
 
 
+def test_four_minutes_take_no_more_room_or_lag_than_one(speech, clock):
+    recording = Recording(np.tile(speech, 4))
+    one = lane("whisper", recording, 1.5)
+    list(LiveRun([one], recording, OPTIONS, NOBODY).passes())
+    late, early = (
+        [each.compute_lag_s for each in one.passes if start_s < each.audio_end_s <= start_s + 50]
+        for start_s in (180, 0)
+    )
+    assert max(late) <= max(early) + 0.01
+    assert max(one.engine.lengths_s) <= LONGEST_BUFFER_S
+    assert len(one._agreement.committed) <= LONGEST_BUFFER_S / WORD_S
+    assert words(one.text)[:470] == list(range(470))
+    assert one.lags().cannot_keep_up_from_s is None
+
+
 def test_silence_is_not_transcribed_and_ends_what_was_said(speech, clock):
     silence = np.zeros(40 * SAMPLING_RATE, dtype=np.float32)
     recording = Recording(np.concatenate([speech[: 10 * SAMPLING_RATE], silence]))

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from components.runs.pace import Pace
 
 STEP_S = 0.5
-"""Least audio that a pass adds to the one before, in seconds; passes begin at multiples of it."""
+"""Least audio that a pass adds to the one before, in seconds."""
+
+GRID_S = 0.1
+"""Passes begin at multiples of it."""
 
 FIRST_PASS_S = 1.0
 """Audio that the first pass waits for."""
@@ -126,7 +129,7 @@ class LiveLane:
         takes in all that has been received by then, or what the buffer may hold.
         """
         least_s = max(self._audio_end_s + STEP_S, FIRST_PASS_S)
-        begin_s = math.ceil(max(least_s, self._ready_s()) / STEP_S - 1e-6) * STEP_S
+        begin_s = math.ceil(max(least_s, self._ready_s()) / GRID_S - 1e-6) * GRID_S
         end_s = min(begin_s, self._buffer_start_s + LONGEST_BUFFER_S)
         if end_s <= received_s:
             return end_s
@@ -153,7 +156,8 @@ class LiveLane:
         self._last_sound_s = audio_end_s
         begin_s, start_s = max(self._ready_s(), audio_end_s), max(self._free_s, audio_end_s)
         buffer_s = audio_end_s - self._buffer_start_s
-        if start_s - audio_end_s > STEP_S and buffer_s >= LONGEST_BUFFER_S and self.behind_from_s is None:
+        waiting_s = min(start_s, recording.length_s) - self._audio_end_s
+        if waiting_s > LONGEST_BUFFER_S and self.behind_from_s is None:
             self.behind_from_s = start_s
         clip = AudioClip(self.lane.lane_id, recording.samples(self._buffer_start_s, audio_end_s))
         measured = measure(self.engine, clip, options, caller)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 POLL_S = 0.1
 """Seconds between two looks for new audio of a microphone."""
 
+LANGUAGE_S = 5.0
+"""Seconds of a microphone that the language is told from."""
+
 
 def paces_of_this_machine() -> Paces:
     """Measured on the shipped clips, kept beside the hub's cache."""
@@ -108,6 +111,7 @@ class LiveSteps:
             Cancelled: the caller left.
         """
         self.prepare()
+        self._wait_for_the_language()
         run = LiveRun(self.lanes, self.recording, self.options, self.caller)
         while not (run.finished and self.recording.ended):
             done = self.on_device(run.next_pass)
@@ -119,17 +123,25 @@ class LiveSteps:
             yield done
         yield self.on_device(self._result)
 
+    def _wait_for_the_language(self) -> None:
+        """Where nobody said it, let the first lane find it once enough has been spoken; the same for all lanes."""
+        if self.options.language is not None or not self.lanes:
+            return
+        while not self.recording.ended and self.recording.length_s < LANGUAGE_S:
+            self.caller.check()
+            time.sleep(POLL_S)
+        clip = AudioClip(self.clip_id, self.recording.samples())
+        language, _ = self.on_device(lambda: self.lanes[0].engine.detect_language(clip, self.caller))
+        self.options = replace(self.options, language=language)
+
     def _prepare(self) -> None:
-        """Load the lanes, find the language, and find each lane's pace."""
+        """Load the lanes, and find each lane's pace."""
         for spec in self.specs:
             self.caller.tell(0.0, self.pool.preparation(spec) or f"Loading {spec.label}")
             try:
                 engine = self.pool.get(spec, beside=self.specs)
-                if self.options.language is None and self.recording.ended:
-                    clip = AudioClip(self.clip_id, self.recording.samples())
-                    self.options = replace(self.options, language=engine.detect_language(clip, self.caller)[0])
                 self.caller.tell(0.0, f"Timing {spec.label} on a shipped clip")
-                pace = self.paces.of(engine, self._key(spec), self.options, self.caller)
+                pace = self.paces.of(engine, self._key(spec), replace(self.options, language="en"), self.caller)
                 self.lanes.append(LiveLane(spec, engine, pace))
             except WhisperSpaceError as error:
                 self.failures.append(LaneFailure(clip_id=self.clip_id, lane_id=spec.lane_id, message=error.message))
@@ -141,6 +153,9 @@ class LiveSteps:
 
     def _result(self) -> Live:
         """The rows of the live run, beside those of the whole recording at once."""
+        for lane in self.lanes:
+            took_s = [(each.buffer_s, each.end_s - each.start_s) for each in lane.passes if each.buffer_s]
+            self.paces.check(self._key(lane.lane), took_s)
         clip = AudioClip(self.clip_id, self.recording.samples())
         self.caller.tell(1.0, "Transcribing the whole recording at once, to see what live lost")
         offline = compare(

@@ -1,17 +1,17 @@
 """How long a pass of a lane usually takes on this machine: what a live schedule is made of.
 
 A schedule made of each measured time would differ a little at every run, and so would the words. A pace is measured
-once, rounded up to a coarse step, and kept beside the hub's cache: the same lane then has the same schedule every time.
+once and kept beside the hub's cache: the same lane then has the same schedule every time.
+Where passes turn out to take much longer or much less, it is forgotten, and measured again the next time.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from filelock import FileLock
 
@@ -19,7 +19,7 @@ from components.core.types import SAMPLING_RATE, AudioClip
 from components.runs.measure import measure, warm_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from components.core.caller import Caller
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RATIO = 1.25
-"""Between one step of a pace and the next."""
-
 MARGIN = 1.1
 """Room that a pace leaves for passes that take longer than usual; without it a schedule would fall behind them."""
 
 OFF = 1.6
-"""Factor between a kept pace and a new measurement from which the kept one is replaced."""
+"""Factor between what a pace expects and what passes take from which it is measured again."""
 
 SHORT_S, LONG_S = 4.0, 14.0
 """Seconds of speech that a pace is measured on."""
 
 REPEATS = 2
+
+LEAST_PASSES = 5
+"""Passes of a live run from which a pace is judged."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,6 @@ class Pace:
 
     def expected_s(self, buffer_s: float) -> float:
         return self.fixed_s + self.per_second_s * buffer_s
-
-    def is_near(self, other: Pace) -> bool:
-        """Whether both expect about the same of a pass over a long buffer."""
-        ratio = self.expected_s(LONG_S) / other.expected_s(LONG_S)
-        return 1 / OFF <= ratio <= OFF
 
 
 class Paces:
@@ -70,7 +65,7 @@ class Paces:
     def __init__(self, file: Path, speech: Callable[[], AudioClip]) -> None:
         self._file = file
         self._speech = speech
-        self._known: WeakKeyDictionary[Engine, Pace] = WeakKeyDictionary()
+        self._known: dict[str, Pace] = {}
 
     def of(self, engine: Engine, key: str, options: DecodingOptions, caller: Caller) -> Pace:
         """The pace of a loaded engine. ``key``: names the model, what runs it, and the machine.
@@ -78,23 +73,39 @@ class Paces:
         Raises:
             Cancelled: the caller left.
         """
-        if engine not in self._known:
-            now = measured_pace(engine, self._speech(), options, caller)
-            self._known[engine] = self._kept(key, now)
-        return self._known[engine]
+        pace = self._known.get(key) or self._read().get(key)
+        if pace is None:
+            pace = measured_pace(engine, self._speech(), options, caller)
+            self._write(key, pace)
+        self._known[key] = pace
+        return pace
 
-    def _kept(self, key: str, now: Pace) -> Pace:
-        """The pace kept under a key, as long as it is near to what was measured now; else that, which is kept."""
+    def check(self, key: str, passes_s: Sequence[tuple[float, float]]) -> None:
+        """Forget a pace that passes do not bear out. ``passes_s``: seconds of audio, and seconds that they took."""
+        pace = self._known.get(key)
+        ratios = [took_s / pace.expected_s(buffer_s) for buffer_s, took_s in passes_s] if pace is not None else []
+        if len(ratios) >= LEAST_PASSES and not 1 / OFF <= median(ratios) <= OFF:
+            self._known.pop(key, None)
+            self._write(key, None)
+
+    def _read(self) -> dict[str, Pace]:
+        try:
+            kept = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
+            return {key: Pace(**each) for key, each in kept.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            logger.warning("the paces in %s cannot be read", self._file.name, exc_info=True)
+            return {}
+
+    def _write(self, key: str, pace: Pace | None) -> None:
+        """Keep a pace, or with ``None`` forget it."""
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{self._file}.lock", timeout=5):
-                paces = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
-                if key in paces and (kept := Pace(**paces[key])).is_near(now):
-                    return kept
-                self._file.write_text(json.dumps({**paces, key: asdict(now)}), encoding="utf-8")
-        except (OSError, ValueError, TypeError):
+                paces = {name: asdict(each) for name, each in self._read().items() if name != key}
+                paces |= {} if pace is None else {key: asdict(pace)}
+                self._file.write_text(json.dumps(paces), encoding="utf-8")
+        except OSError:
             logger.warning("the paces in %s cannot be kept", self._file.name, exc_info=True)
-        return now
 
 
 def measured_pace(engine: Engine, speech: AudioClip, options: DecodingOptions, caller: Caller) -> Pace:
@@ -119,13 +130,8 @@ def measured_pace(engine: Engine, speech: AudioClip, options: DecodingOptions, c
     )
     per_second_s = max(0.0, (long_s - short_s) / (LONG_S - SHORT_S))
     fixed_s = max(0.0, short_s - per_second_s * SHORT_S)
-    return Pace(_rounded_up(MARGIN * fixed_s), _rounded_up(MARGIN * per_second_s))
+    return Pace(MARGIN * fixed_s, MARGIN * per_second_s)
 
 
 def _beginning(speech: AudioClip, length_s: float) -> AudioClip:
     return AudioClip(speech.clip_id, speech.samples[: round(length_s * SAMPLING_RATE)])
-
-
-def _rounded_up(seconds: float) -> float:
-    """The next power of ``RATIO``, in seconds; zero stays zero."""
-    return RATIO ** math.ceil(math.log(seconds, RATIO) - 1e-9) if seconds > 1e-4 else 0.0

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from time import monotonic
 
+from components.core.files import read_rows
 from components.core.settings import CUSTOM_PAIR
+from components.core.types import LaneRun
 from components.report import text
 from components.runs.benchmark import read_report
 from components.runs.lab import Lab
@@ -36,10 +38,17 @@ def main() -> int:
         "goal": "every lane's compute lag stays under 4 s on 95 of 100 passes",
         "clips": report.summary.clips,
         "audio_length_s": sum(clip.audio_length_s for clip in report.clips if clip.lane_id == "whisper"),
+        "first_commit_s": {lane: common.middle(firsts(options.rows, lane)) for lane in lanes},
         "lanes": {lane: totals.live.model_dump(mode="json") for lane, totals in lanes.items() if totals.live},
     }
     passed = all(totals.live is not None and (totals.live.compute_p95_s or 0.0) < 4.0 for totals in lanes.values())
     return common.finish("live_lags", options, result, passed=passed)
+
+
+def firsts(rows: Path, lane_id: str) -> list[float]:
+    """When the first words of each clip were committed, in seconds after its start."""
+    own = (row for row in read_rows(rows)[1] if isinstance(row, LaneRun) and row.lane_id == lane_id)
+    return [row.lags.first_commit_s for row in own if row.lags is not None and row.lags.first_commit_s is not None]
 
 
 if __name__ == "__main__":

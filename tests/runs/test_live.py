@@ -241,15 +241,31 @@ def test_settled_words_that_come_again_differently_are_found(hypothesis, length)
     assert repeated(tokens(1, 2, 3), tokens(*hypothesis)) == length
 
 
-def test_a_pace_is_kept_while_it_is_near(tmp_path, monkeypatch):
-    measured = iter([Pace(0.5, 0.04), Pace(0.6, 0.04), Pace(2.0, 0.04), Pace(0.5, 0.04), Pace(0.5, 0.04)])
+def test_a_pace_is_kept_while_passes_bear_it_out(tmp_path, monkeypatch):
+    measured = iter([Pace(0.5, 0.04), Pace(2.0, 0.04), Pace(0.5, 0.04), Pace(0.7, 0.04)])
     monkeypatch.setattr("components.runs.pace.measured_pace", lambda *_: next(measured))
     file = tmp_path / "paces.json"
 
-    def pace(key: str) -> Pace:
-        return Paces(file, lambda: None).of(Reader(Recording()), key, OPTIONS, NOBODY)  # as a new process
+    def pace(key: str, *took_s: float) -> Pace:
+        """As a new process, whose passes over ten seconds took so long."""
+        paces = Paces(file, lambda: None)
+        found = paces.of(Reader(Recording()), key, OPTIONS, NOBODY)
+        paces.check(key, [(10.0, each) for each in took_s])
+        return found
 
-    assert [pace("a"), pace("a"), pace("a")] == [Pace(0.5, 0.04), Pace(0.5, 0.04), Pace(2.0, 0.04)]
+    assert pace("a", *[1.0] * 5) == pace("a", *[1.3] * 5) == pace("a", *[3.0] * 4) == Pace(0.5, 0.04)
+    assert pace("a", *[3.0] * 5) == Pace(0.5, 0.04)  # far off: the next measures again
+    assert pace("a") == Pace(2.0, 0.04)
     assert pace("b") == Pace(0.5, 0.04)
     file.write_text("torn")
-    assert pace("a") == Pace(0.5, 0.04)
+    assert pace("a") == Pace(0.7, 0.04)
+
+
+def test_a_full_buffer_alone_does_not_mean_that_a_lane_falls_behind(speech, clock, monkeypatch):
+    """A model that writes one long segment gives nowhere to cut; its passes still take in all that has come."""
+    recording = Recording(speech)
+    one = lane("whisper", recording, 2.5)
+    monkeypatch.setattr(one, "_ends", lambda _: False)
+    list(LiveRun([one], recording, OPTIONS, NOBODY).passes())
+    assert max(one.engine.lengths_s) == LONGEST_BUFFER_S
+    assert one.lags().cannot_keep_up_from_s is None

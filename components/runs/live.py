@@ -22,6 +22,7 @@ from components.engines.longform import Span, split
 from components.engines.prompt import FRAME_S
 from components.runs.agreement import Agreement, TimedToken
 from components.runs.measure import measure
+from components.runs.pace import OFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -97,8 +98,8 @@ class LiveLane:
     """One lane of a live run: its buffer, its settled words, its clock.
 
     The schedule decides what audio a pass gets. It follows the lane's usual pace and not each measured time, so that
-    the same recording gives the same words every time; where the measured clock runs late by more than ``SLACK``, it
-    follows that. The lags are made of measured times alone.
+    the same recording gives the same words every time; where the measured clock runs late by more than ``SLACK``, or a
+    pass is ``OFF`` times as fast, it follows that. The lags are made of measured times alone.
     """
 
     def __init__(self, lane: LaneSpec, engine: Engine, pace: Pace) -> None:
@@ -161,8 +162,9 @@ class LiveLane:
             self.behind_from_s = start_s
         clip = AudioClip(self.lane.lane_id, recording.samples(self._buffer_start_s, audio_end_s))
         measured = measure(self.engine, clip, options, caller)
-        self._free_s = start_s + measured.timing.end_to_end_time_s
-        self._planned_s = begin_s + self.pace.expected_s(buffer_s)
+        took_s, expected_s = measured.timing.end_to_end_time_s, self.pace.expected_s(buffer_s)
+        self._free_s = start_s + took_s
+        self._planned_s = begin_s + (expected_s if expected_s <= OFF * took_s else took_s)
         self._audio_end_s = audio_end_s
         segments = timed_segments(self.engine, measured.output, self._buffer_start_s)
         settled = self._agreement.update([token for segment in segments for token in segment])

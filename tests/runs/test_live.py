@@ -151,6 +151,15 @@ def test_words_do_not_depend_on_small_changes_of_speed(speech, clock):
     assert texts[0] == texts[1] == texts[2]
 
 
+def test_a_pace_that_is_far_too_slow_holds_nothing_up(speech, clock):
+    """As where it was measured while the machine was busy."""
+    recording = Recording(speech)
+    one = lane("whisper", recording, 10.0)
+    one.engine.compute_s = 1.0
+    list(LiveRun([one], recording, OPTIONS, NOBODY).passes())
+    assert one.lags().pass_interval_s == pytest.approx(1.0, abs=0.2)
+
+
 def test_a_lane_that_cannot_keep_up_says_since_when(speech, clock):
     recording = Recording(np.tile(speech, 3))
     slow, quick = lane("whisper", recording, 40.0), lane("distil", recording, 0.5)

@@ -42,8 +42,8 @@ def pending_card(lane_id: str, state: State) -> Card:
     return Card(lane_id, state, DOING[state])
 
 
-def lane_card(comparison: Comparison, lane_id: str) -> Card:
-    """A lane that is done or has failed.
+def lane_card(comparison: Comparison, lane_id: str, reference: str = "what was said") -> Card:
+    """A lane that is done or has failed. ``reference``: what the reference is.
 
     Raises:
         StopIteration: the comparison has neither a run nor a failure of this lane.
@@ -64,18 +64,18 @@ def lane_card(comparison: Comparison, lane_id: str) -> Card:
         "" if run.text.strip() else "No words",
         run,
         pieces,
-        _differs(comparison, run, pieces),
+        _differs(comparison, run, pieces, reference),
         facts,
         lane_warnings(run),
         even=run.generation_time_s is not None and not run.token_times_s,
     )
 
 
-def _differs(comparison: Comparison, run: LaneRun, pieces: tuple[words.Piece, ...]) -> str:
+def _differs(comparison: Comparison, run: LaneRun, pieces: tuple[words.Piece, ...], reference: str) -> str:
     """How many words differ, and from what."""
     if words.held_against(comparison, run) is None:
         return ""
-    against = "what was said" if run.reference is not None else lane_label(BASELINE_LANE)
+    against = reference if run.reference is not None else lane_label(BASELINE_LANE)
     if run.word_errors is not None and run.word_errors.unit == "character":
         count, unit = words.differing_characters(pieces), "character"
     else:

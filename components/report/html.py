@@ -60,9 +60,9 @@ def comparison(
     )
 
 
-def lane_card(comparison: Comparison, lane_id: str) -> str:
-    """One lane's transcript and figures, or why it failed."""
-    return render("card.html", card=cards.lane_card(comparison, lane_id))
+def lane_card(comparison: Comparison, lane_id: str, **options: str) -> str:
+    """One lane's transcript and figures, or why it failed; see ``cards.lane_card``."""
+    return render("card.html", card=cards.lane_card(comparison, lane_id, **options))
 
 
 def pending(states: Mapping[str, State]) -> str:

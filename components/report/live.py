@@ -91,7 +91,8 @@ def result(live: Live) -> str:
     for run in live.live.runs:
         offline = whole.run(run.lane_id)
         against = run.model_copy(update={"reference": offline.text if offline else run.reference, "word_errors": None})
-        cards.append(lane_card(live.live.model_copy(update={"runs": (against,)}), run.lane_id))
+        alone = live.live.model_copy(update={"runs": (against,)})
+        cards.append(lane_card(alone, run.lane_id, reference="the whole recording at once"))
     sentences = verdict(live) or ["We heard no speech. Check your microphone and record again."]
     return render(
         "live_result.html",

@@ -212,21 +212,29 @@ class LiveLane:
     def _trim(self, segments: Sequence[Sequence[TimedToken]], *, full: bool) -> list[TimedToken]:
         """Cut the buffer where a sentence ends whose words are all committed; returns what had to be committed for it.
 
-        A full buffer is cut at the end of the last segment but one, committed or not, or else as a whole.
+        A full buffer is cut at any end that is committed; where none is, everything in it is, and see ``_cut_of_full``.
         """
         settled: list[TimedToken] = []
         committed_end_s = self._agreement.committed[-1].end_s if self._agreement.committed else 0.0
         ends_s = [segment[-1].end_s for segment in segments if segment]
-        cuts_s = [end_s for end_s in ends_s if end_s <= committed_end_s]
+        cuts_s = [end_s for end_s in ends_s if self._buffer_start_s < end_s <= committed_end_s]
         sentences_s = [
             segment[-1].end_s for segment in segments if segment and segment[-1].end_s in cuts_s and self._ends(segment)
         ]
         if full and not cuts_s:
             settled = self._agreement.settle()
-            cuts_s = ends_s[-2:-1] or [self._audio_end_s]
+            cuts_s = [self._cut_of_full(ends_s)]
         if sentences_s or (cuts_s and full):
             self._start_buffer((sentences_s or cuts_s)[-1])
         return settled
+
+    def _cut_of_full(self, ends_s: Sequence[float]) -> float:
+        """The end of the last segment but one, else of the last: what was not written down is heard again.
+
+        Never within the first half of the buffer, so that it moves on; then all of it goes.
+        """
+        half_s = self._buffer_start_s + LONGEST_BUFFER_S / 2
+        return next((end_s for end_s in ends_s[-2:] if end_s > half_s), self._audio_end_s)
 
     def _ends(self, segment: Sequence[TimedToken]) -> bool:
         return self.engine.text([each.token for each in segment]).rstrip().endswith(SENTENCE_ENDS)

@@ -185,6 +185,27 @@ def test_four_minutes_take_no_more_room_or_lag_than_one(speech, clock):
     assert one.lags().cannot_keep_up_from_s is None
 
 
+class OneSegment(Reader):
+    """Writes one segment; in a long buffer it wavers from the twelfth second on, and leaves out the last six."""
+
+    def tokens(self, start_s: float, end_s: float) -> list[int]:
+        stop_s = end_s - 6 if end_s - start_s > 18 else end_s
+        first, end = round(start_s / WORD_S), int(stop_s / WORD_S + 1e-6)
+        times = [round((each * WORD_S - start_s) / 0.02) for each in (first, end)]
+        wavering = 2000 * (len(self.lengths_s) % 2)
+        own = [word if word < first + 24 else word + wavering for word in range(first, end)]
+        return [FIRST_TIME + times[0], *own, FIRST_TIME + times[1], END]
+
+
+def test_what_a_model_left_out_of_a_full_buffer_is_heard_again(speech, clock, monkeypatch):
+    recording = Recording(speech)
+    one = LiveLane(LaneSpec("distil", "distil", "whisper", "x"), OneSegment(recording, 0.5), Pace(0.5, 0.0))
+    monkeypatch.setattr(one, "_ends", lambda _: False)
+    list(LiveRun([one], recording, OPTIONS, NOBODY).passes())
+    assert max(one.engine.lengths_s) == LONGEST_BUFFER_S
+    assert [each % 2000 for each in words(one.text)][:100] == list(range(100))
+
+
 def test_silence_is_not_transcribed_and_ends_what_was_said(speech, clock):
     silence = np.zeros(40 * SAMPLING_RATE, dtype=np.float32)
     recording = Recording(np.concatenate([speech[: 10 * SAMPLING_RATE], silence]))

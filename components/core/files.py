@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,11 @@ from components.core.types import ROWS_FORMAT, LaneFailure, LaneRun, Row, RowsHe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+
+def private(path: str, flags: int) -> int:
+    """``opener`` of a file that, where it is made, only its owner may read: texts are somebody's words."""
+    return os.open(path, flags, 0o600)
 
 
 def to_line(row: Row | RowsHeader | Mapping[str, Any]) -> str:

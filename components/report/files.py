@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from components.core.catalog import LANES, ROOT
 from components.core.errors import ManifestError
+from components.core.files import private
 from components.core.types import Report, SpeedRun
 from components.report.columns import CLIP_FIELDS, clip_values, run_name
 
@@ -84,7 +85,8 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
         for name, text in contents(report).items():
-            (folder / name).write_text(text, encoding="utf-8", newline="")
+            with open(folder / name, "w", encoding="utf-8", newline="", opener=private) as file:
+                file.write(text)
             paths.append(folder / name)
     except OSError as error:
         raise ManifestError(f"The report cannot be written to {folder.name}: {error.strerror}.") from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from components.core import scoring
 from components.core.errors import ManifestError, TextError
-from components.core.files import parse_row, read_rows, to_line
+from components.core.files import parse_row, private, read_rows, to_line
 from components.core.normalizers import DEFAULT
 from components.core.normalizers import normalizer as find_normalizer
 from components.core.types import LaneRun, WordErrors
@@ -58,7 +58,7 @@ def rescore(rows: str | Path, normalizer: str = DEFAULT, output: str | Path | No
         with rows.open("rb") as old, contextlib.ExitStack() as stack:
             if target == rows:
                 lock_rows(stack.enter_context(rows.open("ab", buffering=0)), rows.name)
-            with new.open("w", encoding="utf-8", newline="\n") as file:
+            with open(new, "w", encoding="utf-8", newline="\n", opener=private) as file:
                 header = json.loads(next(old))
                 header["settings"] = {**header["settings"], "normalizer": chosen.version}
                 file.write(to_line(header))

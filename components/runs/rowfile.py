@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Self
 
 from components.core.errors import ManifestError
-from components.core.files import read_rows, to_line
+from components.core.files import private, read_rows, to_line
 from components.core.types import ROWS_FORMAT, LaneFailure, LaneRun
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class RowFile:
             raise
 
     def _open(self) -> FileIO:
-        file = self.path.open("ab", buffering=0)
+        file = open(self.path, "ab", buffering=0, opener=private)  # noqa: SIM115 - takes an opener, and is kept
         try:
             lock_rows(file, self.path.name)
         except BaseException:
@@ -197,7 +197,7 @@ def replace_rows(path: Path, header: RowsHeader, keep: Callable[[Mapping[str, An
     """Put a file with this header and the rows to keep in the place of another, at once or not at all."""
     new = path.with_name(f"{path.name}.new")
     try:
-        with path.open("rb") as old, new.open("wb") as file:
+        with path.open("rb") as old, open(new, "wb", opener=private) as file:
             next(old)
             file.write(to_line(header).encode())
             file.writelines(line for line in old if line.strip() and keep(json.loads(line)))

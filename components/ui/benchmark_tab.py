@@ -26,6 +26,7 @@ from components.ui.api import BENCHMARKING
 from components.ui.benchmarking import SOURCES, chosen_source, open_report, watch
 from components.ui.parts import AT_ONCE, QUIET, chart, in_twos, running
 from components.ui.requests import Refused, Ticket, plain_words, session_of
+from components.ui.storage import runs_parent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +76,7 @@ class Run:
 
 
 def new_run(**values: Any) -> Run:
-    return Run(Path(tempfile.mkdtemp(prefix="benchmark-")), **values)
+    return Run(Path(tempfile.mkdtemp(prefix="benchmark-", dir=runs_parent())), **values)
 
 
 def forget(run: Run | None) -> None:

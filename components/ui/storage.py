@@ -92,30 +92,38 @@ class Storage:
         """Remove what is too old, unfinished ``parts`` of uploads, and, while the disk is short, the oldest."""
         now = time()
         short = LEAST_FREE_BYTES - shutil.disk_usage(self.folder).free
-        for changed_s, size, file in sorted(self._files()):
+        for changed_s, size, place in sorted(self._kept()):
             age_s = now - changed_s
-            unfinished = file.parent == self.folder and (parts or age_s > IN_USE_S)
+            unfinished = not place.is_dir() and (parts or age_s > IN_USE_S)
             if age_s > MAX_AGE_S or unfinished or (short > 0 and age_s > IN_USE_S):
                 with contextlib.suppress(OSError):
-                    file.unlink()
+                    shutil.rmtree(place) if place.is_dir() else place.unlink()
                     short -= size
-                with contextlib.suppress(OSError):
-                    file.parent.rmdir()  # unless something else is in it
 
-    def _files(self) -> Iterator[tuple[float, int, Path]]:
-        """Time of the last change, size and path of every file but the lock."""
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                file = Path(folder, name)
-                with contextlib.suppress(OSError):
-                    status = file.stat()
-                    if name != LOCK:
-                        yield status.st_mtime, status.st_size, file
+    def _kept(self) -> Iterator[tuple[float, int, Path]]:
+        """Time of the last change, bytes and path of all but the lock: parts, and folders of uploads and of runs."""
+        for place in self.folder.iterdir():
+            if place.name == LOCK:
+                continue
+            with contextlib.suppress(OSError):
+                files = [file for file in place.rglob("*") if file.is_file()] if place.is_dir() else [place]
+                states = [file.stat() for file in files or [place]]
+                yield max(state.st_mtime for state in states), sum(state.st_size for state in states), place
 
     def _keep_sweeping(self) -> None:
         while not self._ended.wait(SWEEP_S):
             with contextlib.suppress(OSError):
                 self.sweep()
+
+
+def run_folder() -> str:
+    """A new folder for the files of one run, within ``Storage``'s, whose end it shares."""
+    return tempfile.mkdtemp(prefix="benchmark-", dir=os.environ.get("GRADIO_TEMP_DIR") or None)
+
+
+def runs_parent() -> str | None:
+    """Where the files of runs lie: ``Storage``'s folder, whose end they share, else the system's for such files."""
+    return os.environ.get("GRADIO_TEMP_DIR") or None
 
 
 def remove_abandoned(parent: Path) -> None:

@@ -6,14 +6,21 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from components.core.errors import SettingsError
+from components.core.types import RowsHeader
+from components.report.files import write_report
+from components.runs.benchmark import read_report
+from components.runs.rescore import rescore
+from components.runs.rowfile import RowFile
 from components.ui import storage as module
-from components.ui.storage import PREFIX, Storage, is_full
+from components.ui.storage import PREFIX, Storage, is_full, runs_parent
+from tests.report.nouns import MACHINE, make_run
 
 
 @pytest.fixture
@@ -34,6 +41,35 @@ def aged(file: Path, seconds: float, size: int = 10) -> Path:
 def test_the_folder_is_the_owners_alone(storage):
     assert storage.folder.stat().st_mode & 0o777 == 0o700
     assert os.environ["GRADIO_TEMP_DIR"] == str(storage.folder)
+
+
+def test_rows_and_reports_are_the_owners_alone(tmp_path):
+    """Wherever they are written, also as the command line does it, and whatever the umask lets others do."""
+    header = RowsHeader(pair="base", checkpoints={"whisper": "a/b"}, settings={}, machine=MACHINE)
+    before = os.umask(0)
+    try:
+        with RowFile(tmp_path / "runs.jsonl", header) as rows:
+            rows.append([make_run("whisper", (0.1, 0.2))])
+        rescore(tmp_path / "runs.jsonl", "none", tmp_path / "again.jsonl")
+        write_report(read_report(tmp_path / "runs.jsonl"), tmp_path)
+    finally:
+        os.umask(before)
+    files = [file for file in tmp_path.iterdir() if file.is_file()]
+    assert {file.name: file.stat().st_mode & 0o777 for file in files} == dict.fromkeys(
+        ("runs.jsonl", "again.jsonl", "report.json", "report.csv", "report.html"), 0o600
+    )
+
+
+def test_a_run_is_as_old_as_the_newest_of_its_files(storage):
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-", dir=runs_parent()))
+    assert folder.parent == storage.folder
+    clip = aged(folder / "clip.wav", module.MAX_AGE_S + 1)
+    rows = aged(folder / "runs.jsonl", 10)
+    storage.sweep(parts=True)
+    assert clip.exists()
+    aged(rows, module.MAX_AGE_S + 1)
+    storage.sweep()
+    assert not folder.exists()
 
 
 def test_old_files_go_and_new_ones_stay(storage):

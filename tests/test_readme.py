@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from huggingface_hub import metadata_load
 
 from components.core.catalog import PAIRS
@@ -12,6 +16,7 @@ from components.core.settings import ACCELERATED_PAIR
 from components.engines.hub import FILES
 
 ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = ("requirements.txt", "tests/requirements.txt", "examples/checkpoints/requirements.txt")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 CARD_KEYS = set(
@@ -68,10 +73,34 @@ def test_the_cards_gradio_is_the_one_installed():
     assert metadata_load(ROOT / "README.md")["sdk_version"] == pinned[1].strip()
 
 
-def test_every_dependency_but_spaces_is_pinned():
-    for name in ("requirements.txt", "tests/requirements.txt"):
-        lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
-        assert [line for line in lines if not re.fullmatch(r"[\w\[\]-]+==[\w.]+", line)] in ([], ["spaces"])
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_every_dependency_is_pinned(name):
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+    assert [line for line in lines if not re.fullmatch(r"[\w\[\]-]+==[\w.]+", line)] == []
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_nothing_pinned_has_a_known_vulnerability(name):
+    """As the package index lists them; skipped where it does not answer."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip_audit",
+        "--requirement",
+        name,
+        "--no-deps",
+        "--disable-pip",
+        "--format",
+        "json",
+    ]
+    audit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if not audit.stdout.startswith("{"):
+        pytest.skip(f"the advisories cannot be read: {audit.stderr.strip().rpartition(chr(10))[2]}")
+    packages = json.loads(audit.stdout)["dependencies"]
+    if all("skip_reason" in package for package in packages):
+        pytest.skip(f"the advisories cannot be read: {packages[0]['skip_reason']}")
+    found = {package["name"]: [each["id"] for each in package.get("vulns", ())] for package in packages}
+    assert {name: ids for name, ids in found.items() if ids} == {}
 
 
 def test_the_tree_is_the_repositorys():

@@ -140,6 +140,7 @@ class Session:
     states: dict[str, State] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     parts_done: int = 0
+    hears_later: bool = False
 
     def __post_init__(self) -> None:
         check_reference(self.reference or "")
@@ -185,9 +186,14 @@ class Session:
                 self.entries[lane.lane_id] = Entry(lane, self.pool.get(lane, beside=self.lanes))
 
     def _find_language(self) -> Iterator[Step]:
-        """Detect the language once for all lanes, where nobody told it or where it is to be held against that."""
+        """Detect the language once for all lanes, where nobody told it or where it is to be held against that.
+
+        Where somebody waits for the first words, the latter comes after them: detecting takes as long as the encoder.
+        """
         entry = self.entries.get(BASELINE_LANE) or next(iter(self.entries.values()), None)
-        if entry is not None and (self.hear_language or self.options.language is None):
+        self.hears_later = self.partial and self.hear_language and self.options.language is not None
+        asked = self.options.language is None or (self.hear_language and not self.hears_later)
+        if entry is not None and asked:
             yield from self._detect_language(entry)
         if self.options.language and self.student_languages and self.options.language not in self.student_languages:
             known = ", ".join(map(language_name, self.student_languages))
@@ -226,6 +232,9 @@ class Session:
                 yield self._step(entry.lane, "running", f"Running {entry.lane.label}{self._round(number)}")
                 with self.noting_failure(entry.lane):
                     entry.measurements.append(measure(entry.engine, self.clip, self.options, self.caller))
+                if self.hears_later:
+                    self.hears_later = False
+                    yield from self._detect_language(entry)
             number += 1
 
     def _enough(self, rounds: int) -> bool:

@@ -6,6 +6,7 @@ HTML, Markdown, the terminal and the picture all say it from here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from components.core.catalog import lane_label
@@ -120,10 +121,21 @@ def _measured(baseline: LaneRun, lane: LaneRun, spread: tuple[float, float, int]
     first_s, own_s = baseline.generation_time_s or 0.0, lane.generation_time_s or 0.0
     claim = f"{lane_label(lane.lane_id)} took {seconds(own_s)}, {BASELINE} {seconds(first_s)}."
     low, high, rounds = spread or (first_s / own_s, first_s / own_s, 1)
-    if high > UNSTEADY * low:
+    apart = low > 1 + ALIKE or high < 1 - ALIKE
+    if high > UNSTEADY * low or (apart and not _beyond_noise(baseline, lane)):
         return Headline("busy", claim=BUSY)
     sure = f"in {rounds} rounds" if rounds > 1 else "measured once"
     return _figure(first_s / own_s, (low, high) if rounds > 1 else None, claim, sure, alike=ALIKE)
+
+
+def _beyond_noise(baseline: LaneRun, lane: LaneRun) -> bool:
+    """Whether two lanes differ by more than the rounds of either do among themselves, and none of those overlap."""
+    rounds = [[timing.generation_time_s for timing in run.repeats] for run in (baseline, lane)]
+    if min(map(len, rounds)) < 2:
+        return True
+    faster, slower = sorted(rounds, key=median)
+    noise = max(max(times) / min(times) for times in rounds)
+    return min(slower) > (1 + ALIKE) * max(faster) and median(slower) > noise * median(faster)
 
 
 def report_headline(report: Report) -> Headline:

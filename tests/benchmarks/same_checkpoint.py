@@ -22,6 +22,7 @@ from components.runs.compare import compare
 from tests.benchmarks import common
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from components.core.types import AudioClip, Comparison, LaneSpec
@@ -49,7 +50,7 @@ def told(compared: Comparison, *, busy: bool) -> dict[str, Any]:
         "verdict": found.verdict,
         "figure": found.figure,
         "ratio": compared.speed_up.get("distil"),
-        "rounds": len(compared.runs[0].repeats),
+        "rounds_s": {run.lane_id: [each.generation_time_s for each in run.repeats] for run in compared.runs},
     }
 
 
@@ -79,7 +80,15 @@ def main() -> int:
     clip = common.speech_clip(options)
     path = options.results / "same_checkpoint.json"
     runs = json.loads(path.read_text())["comparisons"] if options.add and path.exists() else []
-    runs += measure(clip, twins, Pool(common.settings(options)), options.comparisons)
+    code = 0
+    for run in measure(clip, twins, Pool(common.settings(options)), options.comparisons):
+        runs.append(run)
+        code = save(options, clip, runs)  # each time: a measurement that is cut short is not lost
+    return code
+
+
+def save(options: argparse.Namespace, clip: AudioClip, runs: list[dict[str, Any]]) -> int:
+    """Write what there is so far; the exit code."""
     missed = sum(map(misses, runs))
     quiet = [run["ratio"] for run in runs if not run["busy_process"]]
     result = {

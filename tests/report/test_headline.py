@@ -44,6 +44,13 @@ def test_no_figure_without_a_clear_difference(whisper, distil):
     assert (found.verdict, found.figure) == ("alike", "")
 
 
+def test_no_figure_where_the_lanes_differ_no_more_than_their_own_rounds_do():
+    """As the same checkpoint in both lanes came out beside a busy process."""
+    whisper, distil = [(0.1, 0.9), (0.1, 1.1), (0.1, 1.0)], [(0.1, 0.8), (0.1, 0.95), (0.1, 0.85)]
+    assert compare(whisper, distil).verdict == "busy"
+    assert compare(distil, whisper).verdict == "busy"
+
+
 def test_no_figure_on_a_busy_machine():
     assert compare([(0.1, 0.9)], [(0.2, 0.4)], busy=True).verdict == "busy"
 

@@ -24,8 +24,8 @@ WAIT_MS = 240_000
 def take_readme_picture(page: Page) -> None:
     """From the title to the end of the result; what is folded away below it is left out."""
     page.mouse.move(0, 0)
-    result = page.locator("#result").bounding_box()
-    clip = {"x": 0, "y": 0, "width": SIZES["desktop"]["width"], "height": result["y"] + result["height"] + 16}
+    end = page.locator("#result").evaluate("result => result.getBoundingClientRect().bottom + scrollY")
+    clip = {"x": 0, "y": 0, "width": SIZES["desktop"]["width"], "height": end + 16}
     page.screenshot(path=README_PICTURE, full_page=True, clip=clip)
 
 

@@ -43,11 +43,15 @@ def comparison(
         note: What a visitor must know of the pair.
     """
     done = [run.lane_id for run in comparison.runs] + [failure.lane_id for failure in comparison.failures]
+    first = headline(comparison, running=running or bool(states))
+    # Of silence there is nothing to show, and the headline has said so.
+    unheard = first.verdict == "silent" and not any(run.text.strip() for run in comparison.runs)
     return render(
         "comparison.html",
         comparison=comparison,
-        headline=headline(comparison, running=running or bool(states)),
-        warnings=clip_warnings(comparison),
+        headline=first,
+        unheard=unheard,
+        warnings=[text for text in clip_warnings(comparison) if first.verdict != "silent"],
         models=columns.models_line(comparison),
         race=race(comparison, states or ()),
         cards=[cards.lane_card(comparison, lane_id) for lane_id in done]

@@ -25,7 +25,7 @@ from components.runs.intervals import RESAMPLES, SEED, ratio_intervals
 from components.runs.live_totals import live_totals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from components.core.types import Comparison, Interval, LiveFigures, LiveTotals, Row
 
@@ -305,11 +305,11 @@ class Totals:
         return said
 
     def _about_failures(self) -> list[str]:
-        return [
-            f"{lane_label(lane)} failed on {counted(len(failed), 'clip')}. The first, {first.clip_id}: {first.message}"
+        return _once_for_all(
+            (lane, f" failed on {counted(len(failed), 'clip')}. The first, {first.clip_id}: {first.message}")
             for lane, failed in self._failures.items()
             if (first := next(iter(failed.values()), None)) is not None
-        ]
+        )
 
     def _about_words(self, lanes: Sequence[str]) -> list[str]:
         errors = [figures.word_errors for figures in self._figures[lanes[0]].values()] if lanes else []
@@ -329,10 +329,16 @@ class Totals:
             if suspect:
                 sample, warning = suspect[0]
                 clips = counted(len(suspect), "clip")
-                said.append(
-                    f"{lane_label(lane)}: {clips} with a warning. The first, {self._samples[sample]}: {warning}"
-                )
-        return said
+                said.append((lane, f": {clips} with a warning. The first, {self._samples[sample]}: {warning}"))
+        return _once_for_all(said)
+
+
+def _once_for_all(said: Iterable[tuple[str, str]]) -> list[str]:
+    """Sentences, each with the lanes that it is true of in front."""
+    lanes: dict[str, list[str]] = defaultdict(list)
+    for lane, sentence in said:
+        lanes[sentence].append(lane_label(lane))
+    return [f"{' and '.join(labels)}{sentence}" for sentence, labels in lanes.items()]
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> float | None:

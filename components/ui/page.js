@@ -201,6 +201,7 @@
         }
         y += 52;
       }
+      y += 14;
       if (lanes.length) text("Light: encoder, hears the audio. Dark: decoder, writes the words.", 18, 400, "#475569", 1);
       y += 28;
       for (const card of section.querySelectorAll(".card[data-state=done]")) {

@@ -32,8 +32,8 @@ DETECT = "auto"
 MAX_FILE = "700 MB"
 """An hour of stereo at 48 kHz in 16 bits."""
 MAX_FILE_BYTES = 700_000_000
-LABEL_LENGTH = 64
-"""Characters of a sentence on an example's button."""
+LABEL_LENGTH = 60
+"""Characters of a sentence on an example's button; Gradio cuts longer ones within a word."""
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", **PRIVATE}
 """For callbacks that only change the page: they wait for nobody."""

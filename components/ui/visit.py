@@ -17,8 +17,9 @@ MAX_COMPARISONS = 100
 
 
 def add(visit: Sequence[Comparison], comparison: Comparison) -> list[Comparison]:
-    """The visit with one comparison more."""
-    return [*visit, comparison][-MAX_COMPARISONS:]
+    """The visit with one comparison more, if a model was timed in it: silence is no clip to compare."""
+    timed = any(run.generation_time_s for run in comparison.runs)
+    return [*visit, *([comparison] if timed else [])][-MAX_COMPARISONS:]
 
 
 def report(visit: Sequence[Comparison], pair: str) -> Report | None:

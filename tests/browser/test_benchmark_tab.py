@@ -202,7 +202,9 @@ def test_my_files_good_and_bad(page, clip_file, speechlike_clip, tmp_path):
     choose_files(page, [clip_file, text], [tables["good.csv"]])
     start(page)
     expect(page.locator("#benchmark-status")).to_contain_text("Done: 2 clips", timeout=LONG_MS)
-    expect(page.locator("#benchmark-result .warnings")).to_contain_text("Whisper failed on 1 clip. The first, text: ")
+    expect(page.locator("#benchmark-result .warnings")).to_contain_text(
+        "Whisper and Distil-Whisper failed on 1 clip. The first, text: "
+    )
     page.locator("#benchmark-clip input").click()
     page.get_by_role("option", name="text", exact=True).click()
     expect(page.locator("#benchmark-words .card.failed").first).to_contain_text("This model did not run")

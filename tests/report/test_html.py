@@ -8,8 +8,10 @@ from html.parser import HTMLParser
 import pytest
 
 from components.core.scoring import word_errors
+from components.core.speech import WARNINGS
 from components.core.types import Difference, LaneFailure
 from components.report import html
+from components.report.headline import SILENCE
 from tests.report.nouns import HOSTILE, MACHINE, make_clip, make_comparison, make_report, make_run, make_speed
 
 VOID = {"meta", "img", "input", "br", "hr", "link"}
@@ -126,6 +128,14 @@ def test_an_error_rate_says_what_it_counts(language, said, written, name, differ
     totals = {"word_errors": compared.runs[0].word_errors}
     report = make_report([make_clip("clip", "whisper", 0.1, 0.8)], whisper=totals)
     assert name in read(html.totals_table(report)).text
+
+
+def test_of_silence_there_is_one_sentence():
+    runs = [make_run(lane, text="", warnings=(WARNINGS["silent"],)) for lane in ("whisper", "distil")]
+    page = read(html.comparison(make_comparison(*runs)))
+    assert page.one("section", kind="headline").text == SILENCE
+    assert not page.all("article", kind="card")
+    assert not page.all("ul", kind="warnings")
 
 
 def test_what_was_left_out_of_the_reference_is_told_once():

@@ -112,3 +112,7 @@ def test_recordings_are_numbered_and_files_keep_their_names():
     first = visit.recording_name([], "/tmp/audio.wav")
     assert visit.recording_name([comparison(1.0, 1.0, clip_id=first)], "/tmp/audio.wav") != first
     assert visit.recording_name([], "/tmp/speech.wav") is None
+
+
+def test_silence_is_no_clip_of_a_visit():
+    assert visit.add([], comparison(1.0, 1.0).model_copy(update={"runs": ()})) == []

@@ -35,7 +35,7 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("GET HEAD", r"/(assets|static|svelte)/.+"),
     ("GET HEAD", r"/preview\.png"),
     ("GET HEAD", r"/gradio_api/(info|openapi\.json|app_id|startup-events|theme\.css|upload_progress)/?"),
-    ("GET HEAD", r"/gradio_api/file=.+"),
+    ("GET HEAD", r"/gradio_api/file=(?!\w+:/).+"),  # no address: Gradio would fetch it
     ("GET", r"/gradio_api/heartbeat/[\w-]+"),
     ("GET", r"/gradio_api/queue/data"),
     ("GET", r"/gradio_api/call/(v2/)?\w+/[\w-]+"),
@@ -306,19 +306,28 @@ def route_path(scope: Scope) -> str:
 
 
 def client_of(scope: Scope, headers: Headers) -> str | None:
-    """Whose request it is: the peer's address, or the one that a proxy on a private network names last.
+    """Whose request it is: the peer's address, or the last public one that proxies on a private network name.
 
     ``None`` for somebody at this machine itself, who is bound by no rate.
     """
     peer = (scope.get("client") or ("",))[0]
-    forwarded = headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
     try:
         address = ipaddress.ip_address(peer)
-        if forwarded and address.is_private:
-            return str(ipaddress.ip_address(forwarded))
     except ValueError:
         return peer
+    named = list(addresses(headers.get("x-forwarded-for", ""))) if address.is_private else []
+    if named:
+        return str(next((each for each in named if not each.is_private), named[0]))
     return None if address.is_loopback else peer
+
+
+def addresses(forwarded: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """What ``X-Forwarded-For`` names, the last first, up to what is no address: from there on a client made it up."""
+    for each in reversed(forwarded.split(",")):
+        try:
+            yield ipaddress.ip_address(each.strip())
+        except ValueError:
+            return
 
 
 def walk(value: Any) -> Iterator[tuple[Any, int]]:

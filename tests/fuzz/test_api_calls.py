@@ -1,4 +1,7 @@
-"""Calls that no client of ours would make: an answer each, and the next good one right. FUZZ=all makes all 500."""
+"""Calls that no client of ours would make: an answer each, and the next good one right.
+
+FUZZ_CALLS is how many, FUZZ_PAIR=base has them made to real models.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ from tests.browser.harness import ROOT, pair_variables, running_app
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COUNT = 500 if os.environ.get("FUZZ") == "all" else 50
+COUNT = int(os.environ.get("FUZZ_CALLS", "50"))
+PAIR = os.environ.get("FUZZ_PAIR")
 ANSWER_S = 60
 FILE = {"_type": "gradio.FileData"}
 PARAMETERS = {
@@ -61,7 +65,7 @@ def log() -> list[str]:
 @pytest.fixture(scope="module")
 def api(tiny_teacher, tiny_student, log) -> Iterator[httpx.Client]:
     with (
-        running_app(log=log, **pair_variables(tiny_teacher, tiny_student)) as url,
+        running_app(log=log, **({"PAIR": PAIR} if PAIR else pair_variables(tiny_teacher, tiny_student))) as url,
         # A connection for each call: a server may close one after a bad request.
         httpx.Client(
             base_url=f"{url}/gradio_api", timeout=ANSWER_S, limits=httpx.Limits(max_keepalive_connections=0)
@@ -73,8 +77,10 @@ def api(tiny_teacher, tiny_student, log) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def good(api, speechlike_clip, tmp_path_factory) -> dict[str, Any]:
     """A clip that was uploaded as it should be."""
-    path = tmp_path_factory.mktemp("audio") / "clip.wav"
-    soundfile.write(path, speechlike_clip.samples[:SAMPLING_RATE], SAMPLING_RATE)
+    path = ROOT / "examples" / "audio" / "rainbow-1.ogg"
+    if not PAIR:
+        path = tmp_path_factory.mktemp("audio") / "clip.wav"
+        soundfile.write(path, speechlike_clip.samples[:SAMPLING_RATE], SAMPLING_RATE)
     (file,) = api.post("/upload", files={"files": (path.name, path.read_bytes())}).raise_for_status().json()
     return {"path": file, "meta": FILE}
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request  # noqa: TC002 - Starlette reads it
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from components.ui.gate import Gate, Limits, Rate
+from components.ui.gate import Gate, Limits, Rate, client_of
 
 LIMITS = Limits(upload_bytes=10_000, json_bytes=2_000, parts=3, items=10, depth=5, nodes=100, text=500)
 
@@ -40,6 +41,8 @@ CLOSED = [
     "/gradio_api/proxy=http://localhost/",
     "/gradio_api/run-history/buckets",
     "/gradio_api/mcp/sse",
+    "/gradio_api/file=http://127.0.0.1:9/a.wav",
+    "/gradio_api/file=https:%2F%2Fexample.org/a.wav",
     "/docs",
     "/%2e%2e/etc/passwd",
     "/.env",
@@ -165,6 +168,23 @@ async def test_rates_are_a_clients_own():
         ]
         assert statuses == [200, 200, 429, 200]
         assert (await http.get("/", headers={"x-forwarded-for": "203.0.113.1"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("", "10.0.0.1"),
+        ("no address", "10.0.0.1"),
+        ("8.8.8.8", "8.8.8.8"),
+        ("1.1.1.1, 8.8.8.8", "8.8.8.8"),
+        ("1.1.1.1, 8.8.8.8, 10.0.0.7", "8.8.8.8"),
+        ("made up, 8.8.8.8", "8.8.8.8"),
+        ("192.168.0.3, 10.0.0.7", "10.0.0.7"),
+        ("2606:4700::1111", "2606:4700::1111"),
+    ],
+)
+def test_whose_request_it_is(forwarded, client):
+    assert client_of({"client": ("10.0.0.1", 1)}, Headers({"x-forwarded-for": forwarded})) == client
 
 
 async def test_a_client_that_is_no_proxy_cannot_name_another():

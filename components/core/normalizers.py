@@ -12,7 +12,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from components.core.errors import TextError
+from components.core.errors import TextError, no_such
 from components.core.text.characters import folded, graphemes, pattern, visible, with_few_marks
 from components.core.text.english import english_words, spellings
 from components.core.text.languages import is_unspaced, words_of
@@ -51,7 +51,7 @@ def normalizer(name: str) -> Normalizer:
         TextError: there is none of that name.
     """
     if name not in NORMALIZERS:
-        raise TextError(f"There is no normalizer called {name}. Choose from {', '.join(NORMALIZERS)}.")
+        raise TextError(no_such("normalizer", name, NORMALIZERS))
     return NORMALIZERS[name]
 
 

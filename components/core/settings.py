@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from components.core.catalog import LANES, PAIRS, get_pair, split_checkpoint
 from components.core.errors import CheckpointError, SettingsError
 from components.core.fitting import check_fit, known_kind
+from components.core.languages import LANGUAGE_NAMES
 from components.core.types import Pair
 
 if TYPE_CHECKING:
@@ -43,14 +44,6 @@ OFFERED: Mapping[Hardware, tuple[str, ...]] = MappingProxyType(
 DTYPES = (AUTO, "float32", "float16", "bfloat16", "int8")
 ATTENTIONS = (AUTO, "eager", "sdpa", "flash_attention_2", "flash_attention_3")
 RUNTIMES = (AUTO, "eager", "compiled")
-
-# Whisper's language codes; English first, then as in its tokenizer.
-_CODES = """
-    en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml
-    cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am yi
-    lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue
-"""
-LANGUAGES = tuple(_CODES.split())
 
 DEFAULT_MAX_AUDIO_S = 3600.0
 MAX_LIMIT_S = 86_400.0
@@ -104,7 +97,7 @@ class Settings:
             teacher_checkpoint=teacher,
             student_checkpoint=student,
             lanes=reader.choices("LANES", tuple(LANES), ()),
-            language=reader.choice("LANGUAGE", LANGUAGES, "en"),
+            language=reader.choice("LANGUAGE", tuple(LANGUAGE_NAMES), "en"),
             dtype=reader.choice("DTYPE", DTYPES, AUTO),
             attention=reader.choice("ATTENTION", ATTENTIONS, AUTO),
             runtime=reader.choice("RUNTIME", RUNTIMES, AUTO),

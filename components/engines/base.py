@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from components.core.types import AudioClip, LongForm, ModelInfo, Transcript
+    from components.engines.device import Device
     from components.engines.prompt import SpecialTokens
 
 Part = Literal["end_to_end", "features", "encoder", "generation"]
@@ -122,3 +123,18 @@ class Engine(Protocol):
 
     def unload(self) -> None:
         """Free the device memory. The engine is not used again."""
+
+
+class OnDevice:
+    """What an ``Engine`` leaves to its device."""
+
+    device: Device
+
+    def synchronize(self) -> None:
+        self.device.synchronize()
+
+    def reset_peak_memory(self) -> None:
+        self.device.reset_peak_memory()
+
+    def peak_memory_bytes(self) -> int | None:
+        return self.device.peak_memory_bytes()

@@ -16,6 +16,7 @@ from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalG
 from transformers.modeling_outputs import BaseModelOutput
 
 from components.core.errors import CheckpointError, LaneError
+from components.engines.base import OnDevice
 from components.engines.counting import model_info
 from components.engines.decoding import GraphedEncoder, Loop
 from components.engines.device import attention_candidates, resolve_dtype
@@ -114,7 +115,7 @@ class ShapePair:
         return ShapeEngine(self, lane, role, batch_size)
 
 
-class ShapeEngine:
+class ShapeEngine(OnDevice):
     """One lane of a ``ShapePair``: an encoder pass, then so many tokens, under a stopwatch."""
 
     def __init__(self, pair: ShapePair, lane: LaneSpec, role: str, batch_size: int) -> None:
@@ -209,15 +210,6 @@ class ShapeEngine:
         cross = layers * 2 * width * frames
         own = layers * 2 * width * (len(PROMPT) + (tokens + 1) / 2)
         return round(tokens * (self.weight_size * weights + self.batch_size * itemsize * (cross + own)))
-
-    def synchronize(self) -> None:
-        self.device.synchronize()
-
-    def reset_peak_memory(self) -> None:
-        self.device.reset_peak_memory()
-
-    def peak_memory_bytes(self) -> int | None:
-        return self.device.peak_memory_bytes()
 
 
 class _ConvertedEngine(ShapeEngine):

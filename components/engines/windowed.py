@@ -23,7 +23,7 @@ from components.core.errors import LaneError
 from components.core.speech import find_speech
 from components.core.types import SAMPLING_RATE, Segment, Transcript
 from components.engines import longform
-from components.engines.base import EngineOutput, Window
+from components.engines.base import EngineOutput, OnDevice, Window
 from components.engines.prompt import FRAME_S, TIMESTAMP_S
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from components.core.types import AudioClip, LaneSpec, ModelInfo
     from components.engines.base import DecodingOptions, Stopwatch
     from components.engines.decoding import Decoded
-    from components.engines.device import Device
     from components.engines.prompt import SpecialTokens
 
 BLOCK_FRAMES = 6_000
@@ -102,11 +101,10 @@ class _Job:
             self.span, self.written = None, end.value
 
 
-class WindowedEngine(abc.ABC):
+class WindowedEngine(OnDevice, abc.ABC):
     """The part of ``engines.base.Engine`` that does not depend on what computes."""
 
     lane: LaneSpec
-    device: Device
     info: ModelInfo
     runtime: str
     runtime_note: str = ""
@@ -185,15 +183,6 @@ class WindowedEngine(abc.ABC):
             probabilities = self.language_probabilities(self.encode(window))
         best = max(probabilities, key=lambda code: probabilities[code])
         return best, probabilities[best]
-
-    def synchronize(self) -> None:
-        self.device.synchronize()
-
-    def reset_peak_memory(self) -> None:
-        self.device.reset_peak_memory()
-
-    def peak_memory_bytes(self) -> int | None:
-        return self.device.peak_memory_bytes()
 
     # -- one pass
 

@@ -18,7 +18,7 @@ import gradio as gr
 from components.core.caller import Caller
 from components.core.catalog import EXAMPLES
 from components.core.errors import Cancelled, ManifestError
-from components.core.wording import counted
+from components.core.wording import counted, duration
 from components.report import html
 from components.runs.sources import Manifest
 from components.ui import benchmarking
@@ -401,7 +401,7 @@ class BenchmarkTab:
 def progress_text(watched: Watched) -> str:
     """Which clip is done, and in round figures how long the others take."""
     of = f" of {watched.total:,}" if watched.total else ""
-    left = f" About {benchmarking.duration(watched.time_left_s)} left." if watched.time_left_s else ""
+    left = f" About {duration(watched.time_left_s)} left." if watched.time_left_s else ""
     return f"Clip {watched.done:,}{of} is done: {watched.clip_id}.{left}"
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.caller import NOBODY
 from components.core.catalog import EXAMPLES
-from components.core.errors import ManifestError
+from components.core.errors import ManifestError, no_such
 from components.core.files import read_rows
 from components.core.types import BenchmarkProgress, Comparison, LaneFailure, LaneRun, Report
-from components.core.wording import counted
+from components.core.wording import counted, duration
 from components.runs.benchmark import read_report
 from components.runs.sources import PRESETS, Files, Item, Manifest, Source, read_references
 from components.runs.totals import Totals
@@ -92,7 +92,7 @@ def chosen_source(
     if name in PRESETS:
         return Kept(PRESETS[name], folder)
     if name != "examples":
-        raise ManifestError(f"There is no data set called “{name}” here. Choose from: {', '.join(SOURCES)}.")
+        raise ManifestError(no_such("data set", name, SOURCES))
     return Manifest(EXAMPLES)
 
 
@@ -170,15 +170,6 @@ def audio_length(audio: object) -> float | None:
         return float(soundfile.info(io.BytesIO(audio) if isinstance(audio, bytes) else audio).duration)
     except (OSError, soundfile.SoundFileError):
         return None
-
-
-def duration(seconds: float) -> str:
-    """A length of time in round figures: ``40 s``, ``3 min``, ``2 h 5 min``."""
-    whole = max(1, round(seconds))
-    if whole < 100:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def comparison(rows: Path, report: Report, clip_id: str) -> Comparison | None:

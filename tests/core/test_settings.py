@@ -4,7 +4,8 @@ import pytest
 
 from components.core.catalog import LANES, PAIRS
 from components.core.errors import CheckpointError, SettingsError
-from components.core.settings import LANGUAGES, Settings
+from components.core.languages import LANGUAGE_NAMES
+from components.core.settings import Settings
 
 
 def test_an_empty_environment_is_the_default():
@@ -131,4 +132,4 @@ def test_a_folder_must_hold_a_checkpoint(tmp_path):
 def test_languages_are_those_of_whisper():
     from transformers.models.whisper.tokenization_whisper import LANGUAGES as PUBLISHED
 
-    assert tuple(PUBLISHED) == LANGUAGES
+    assert tuple(PUBLISHED) == tuple(LANGUAGE_NAMES)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gradio as gr
 import pytest
 
-from components.core.languages import LANGUAGE_NAMES
-from components.core.settings import LANGUAGES
 from components.core.types import Comparison, LaneRun, Machine, Timing
 from components.ui import share, visit
 from components.ui.parts import Choices, examples, model_name
@@ -58,10 +56,6 @@ def comparison(whisper_s, distil_s, clip_id="a", pair="base"):
 )
 def test_models_are_named_as_people_say_them(checkpoint, name):
     assert model_name(checkpoint) == name
-
-
-def test_every_language_has_a_name():
-    assert tuple(LANGUAGE_NAMES) == LANGUAGES
 
 
 def test_a_link_opens_what_is_offered_and_nothing_else(choices):

@@ -107,8 +107,10 @@ class LiveTab:
         self.lags = chart("Seconds behind you", "lags", visible=False)
         self.result = gr.HTML("", elem_id="live-result", padding=False)
         # What the page's script answers: a recording's name and rate, what hinders it, and how much was recorded.
-        self.name, self.problem = gr.Textbox(visible=False), gr.Textbox(visible=False)
-        self.rate, self.captured = gr.Number(0, visible=False), gr.Number(0, visible=False)
+        self.name = gr.Textbox(label="Name of the recording", visible=False)
+        self.problem = gr.Textbox(label="What hinders it", visible=False)
+        self.rate = gr.Number(0, label="Sampling rate", visible=False)
+        self.captured = gr.Number(0, label="Samples recorded", visible=False)
 
     def connect(self, page: gr.Blocks, _tab: gr.Tab) -> None:
         """The browser sends what it records by a route of its own; a generator reads it and paints."""
@@ -126,7 +128,7 @@ class LiveTab:
         begun.success(self._listen, {self.name, *inputs}, self._outputs(), **painted)
         replayed = self.replay.click(self._begin_replay, None, buttons, **AT_ONCE)
         replayed.success(self._replay, inputs, self._outputs(), **painted)
-        self.stop.click(self._stop, self.captured, buttons, js="() => window.liveMicrophone.stop()", **AT_ONCE)
+        self.stop.click(self._end_or_cancel, self.captured, buttons, js="() => window.liveMicrophone.stop()", **AT_ONCE)
         page.unload(self._leave)
 
     def _outputs(self) -> list[Any]:
@@ -166,7 +168,7 @@ class LiveTab:
         listening = self.listening[session_of(request)]
         yield from self._painted(self._replayed(values, listening), values, listening, request)
 
-    def _stop(self, captured: float, request: gr.Request) -> tuple[Any, ...]:
+    def _end_or_cancel(self, captured: float, request: gr.Request) -> tuple[Any, ...]:
         """The first time, end the recording, all of which has arrived by now; else stop working on it."""
         listening = self.listening.get(session_of(request))
         microphone = listening.microphone if listening is not None else None

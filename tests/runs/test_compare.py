@@ -212,6 +212,20 @@ def test_the_language_is_detected_once_for_all(pool, lanes, speechlike_clip, mon
     assert comparison.runs[0].notes == comparison.notes
 
 
+def test_the_first_words_do_not_wait_for_the_language_to_be_checked(pool, lanes, speechlike_clip):
+    heard, _ = pool.get(lanes[0]).detect_language(speechlike_clip)
+    options = replace(OPTIONS, language="de" if heard != "de" else "fr")
+    how = {"options": options, "pair_id": "custom", "repeats": 1, "hear_language": True}
+    steps = list(Session(speechlike_clip, lanes, pool, Caller(), **how).steps())
+    number = next(number for number, step in enumerate(steps) if step.comparison is not None)
+    assert steps[number].text == "Detecting the language"
+    assert [run.lane_id for run in steps[number].comparison.runs] == ["whisper"]
+    assert steps[number].comparison.notes == ()
+    following = steps[number + 1].comparison
+    assert language_name(heard) in following.notes[0], "it is told before the second model has written"
+    assert [run.lane_id for run in following.runs] == ["whisper"]
+
+
 def test_a_language_that_the_student_does_not_know_is_noted(pool, lanes, speechlike_clip):
     options = replace(OPTIONS, language="de")
     (note,) = run(speechlike_clip, lanes[:1], pool, options=options, student_languages=("en",)).notes

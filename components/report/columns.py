@@ -419,8 +419,8 @@ def model_columns(models: Models) -> list[Column[ModelInfo]]:
     return [
         Column("lane_id", "Model", lambda info: lane_cell(info.lane_id, info.checkpoint), lambda cell: cell),
         Column("num_parameters", "Parameters", lambda info: info.num_parameters, whole),
-        Column("encoder_parameters", "of the encoder", lambda info: info.encoder_parameters, whole),
-        Column("decoder_parameters", "of the decoder", lambda info: info.decoder_parameters, whole),
+        Column("encoder_parameters", "Parameters of the encoder", lambda info: info.encoder_parameters, whole),
+        Column("decoder_parameters", "Parameters of the decoder", lambda info: info.decoder_parameters, whole),
         Column("size", "Size", lambda info: _share(info.num_parameters, first.num_parameters)),
         Column(
             "decoder_size",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import WhisperSpaceError
+from components.core.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ def load(checkpoint: str, dtype: str) -> tuple[Any, Any]:
 def distil(args: argparse.Namespace) -> None:
     from accelerate import Accelerator
 
-    from components.distillation.distil import Distillation, Settings, in_words, keep_settings
+    from components.distillation.distil import Distillation, Settings, keep_settings
     from components.distillation.speech import installed, open_source
     from components.runs.shard import current_process
 
@@ -58,7 +59,7 @@ def distil(args: argparse.Namespace) -> None:
     hours = run.collect(sources, args.at_least_hours, say)
     say(f"Found {hours:.2f} h of speech in {len(run.windows.listed)} windows.")
     if not (args.output / "state.pt").exists():
-        say(f"Labelling and training will take about {in_words(run.cost_s())} on this machine.")
+        say(f"Labelling and training will take about {duration(run.cost_s())} on this machine.")
     say("Labels: " + ", ".join(f"{count} {reason}" for reason, count in run.label(say).items()) + ".")
     run.train(say, args.save_every)
     result = run.finish()

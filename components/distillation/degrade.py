@@ -35,16 +35,6 @@ def degrade(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (samples / np.abs(samples).max() * 10 ** (-rng.uniform(0, 26) / 20)).astype(np.float32)
 
 
-def resample(samples: np.ndarray, factor: float) -> np.ndarray:
-    """The same sound in ``factor`` times as many samples, its band limited to what they carry (Fourier method)."""
-    length = max(int(len(samples) * factor), 1)
-    spectrum = np.fft.rfft(samples)
-    kept = np.zeros(length // 2 + 1, spectrum.dtype)
-    shared = min(len(kept), len(spectrum))
-    kept[:shared] = spectrum[:shared]
-    return (np.fft.irfft(kept, length) * factor).astype(np.float32)
-
-
 def _room(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Convolve with noise that decays by 60 dB in 0.1 to 0.6 s, after the direct sound."""
     length = int(rng.uniform(0.1, 0.6) * SAMPLING_RATE)

@@ -20,8 +20,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils.rnn import pad_sequence
 
 from components.core.errors import ManifestError, SettingsError
+from components.core.wording import duration
 from components.distillation.degrade import degrade
 from components.distillation.labels import Labeller, extract, label_windows, read_labels
 from components.distillation.speech import Windows
@@ -137,7 +140,7 @@ class Distillation:
         missing = (len(self.windows.listed) - len(read_labels(self.output))) // share[1]
         for done in label_windows(self.labeller, self.windows, self.output, share):
             left = (time.monotonic() - began) / done * max(missing - done, 0)
-            say(f"Labelling: {done} of {missing} windows, {in_words(left)} left.")
+            say(f"Labelling: {done} of {missing} windows, {duration(left)} left.")
         self.accelerator.wait_for_everyone()
         self.labels = read_labels(self.output)
         counts = dict(Counter(label.dropped or "kept" for label in self.labels.values()))
@@ -204,18 +207,13 @@ class Distillation:
 
     def _tokens(self, indexes: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The decoder's input ``(windows, length)``, padded; which of its positions are labelled, and with what."""
-        labels, end = [self.labels[index] for index in indexes], self.labeller.end
-        rows = [label.prompt + label.tokens for label in labels]
-        length = max(map(len, rows))
-        inputs = [row + [end] * (length - len(row)) for row in rows]
-        places = [
-            number * length + position
-            for number, (row, label) in enumerate(zip(rows, labels, strict=True))
-            for position in range(len(label.prompt) - 1, len(row))
-        ]
-        targets = [token for label in labels for token in [*label.tokens, end]]
-        found = (torch.tensor(each, device=self.accelerator.device) for each in (inputs, places, targets))
-        return next(found), next(found), next(found)
+        labels, end, device = [self.labels[index] for index in indexes], self.labeller.end, self.accelerator.device
+        read = [torch.tensor(label.prompt + label.tokens, device=device) for label in labels]
+        due = [torch.tensor([-1] * (len(label.prompt) - 1) + label.tokens + [end], device=device) for label in labels]
+        inputs = pad_sequence(read, batch_first=True, padding_value=end)
+        targets = pad_sequence(due, batch_first=True, padding_value=-1).flatten()
+        places = (targets >= 0).nonzero()[:, 0]
+        return inputs, places, targets[places]
 
     def losses(self, drawn: Sequence[tuple[int, int]], heard: Heard | None = None) -> tuple[torch.Tensor, int]:
         """The loss summed over the labelled positions of windows, and at how many the student agrees with the label."""
@@ -251,7 +249,7 @@ class Distillation:
             if now - said > SAY_EVERY_S or state.step in {1, settings.steps}:
                 said, left = now, (now - began) / (state.step - first) * (settings.steps - state.step)
                 told = f"loss {loss:.3f}, agrees with the teacher at {right:.1%} of the tokens"
-                say(f"Step {state.step} of {settings.steps}: {told}; {in_words(left)} left.")
+                say(f"Step {state.step} of {settings.steps}: {told}; {duration(left)} left.")
             if self.accelerator.is_main_process and (now - saved > save_every_s or state.step == settings.steps):
                 state.save()
                 saved = now
@@ -324,10 +322,10 @@ class State:
 
     def update(self) -> None:
         """One step of AdamW with the parameters' gradients: warm-up, then a cosine down to a fiftieth."""
-        settings, gradients = self.settings, [each.grad.float() for each in self.parameters if each.grad is not None]
-        norm = float(torch.stack([gradient.norm() for gradient in gradients]).norm())
-        for weight, parameter, gradient in zip(self.weights, self.parameters, gradients, strict=True):
-            weight.grad, parameter.grad = gradient / max(1.0, norm), None
+        settings = self.settings
+        for weight, parameter in zip(self.weights, self.parameters, strict=True):
+            weight.grad, parameter.grad = None if parameter.grad is None else parameter.grad.float(), None
+        clip_grad_norm_(self.weights, 1.0)
         left = 0.5 * (1 + math.cos(math.pi * self.step / settings.steps))
         warm = min(1.0, (self.step + 1) / max(settings.warm_up, 1))
         self.optimizer.param_groups[0]["lr"] = settings.learning_rate * warm * (0.02 + 0.98 * left)
@@ -360,16 +358,8 @@ def keep_settings(settings: Settings, output: Path) -> None:
     """
     path = output / "settings.json"
     mine = json.loads(json.dumps(asdict(settings)))
-    if not path.exists():
-        path.write_text(json.dumps(mine, indent=1))
-        return
-    theirs = json.loads(path.read_text())
+    theirs = json.loads(path.read_text()) if path.exists() else mine
     if differing := sorted(name for name in mine if theirs.get(name) != mine[name]):
         raise SettingsError(f"{output.name} holds a run with another {', '.join(differing)}. Choose another --output.")
-
-
-def in_words(seconds: float) -> str:
-    """A duration as a person would say it: ``40 s``, ``12 min``, ``3.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if not path.exists():
+        path.write_text(json.dumps(mine, indent=1))

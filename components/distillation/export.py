@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
@@ -15,8 +16,7 @@ from components.distillation.distil import copy_all, shrink, trained
 from components.distillation.labels import Labeller, read_labels
 from components.distillation.speech import Windows
 
-if TYPE_CHECKING:
-    from pathlib import Path
+CARD = Path(__file__).with_name("card.md")
 
 MOST_FAULTS = 0.02
 """The share of the windows held out that a student may leave empty or loop on."""
@@ -98,32 +98,10 @@ def _save_layers(student: Any, teacher: str, output: Path) -> None:
 
 
 def card(settings: dict, result: dict, figures: dict, licence: str) -> str:
-    """The model card: Markdown with the hub's front matter."""
+    """The model card: ``card.md`` filled in."""
     labels = ", ".join(f"{count} {reason}" for reason, count in result["labels"].items())
-    return f"""---
-license: {licence}
-base_model: {settings["teacher"]}
-language: {settings["language"]}
-library_name: transformers
-pipeline_tag: automatic-speech-recognition
-tags: [whisper, distil-whisper]
----
-
-# A student of {settings["teacher"]} with {settings["layers"]} decoder layers
-
-Encoder and embeddings are the teacher's, unchanged; the decoder's layers were distilled from it on its own greedy
-transcripts, as Distil-Whisper was (arXiv 2311.00430).
-
-- Speech: {result["hours"]} h, of which {result["hours_of_synthesizers"]} h by synthesizers. Sources:
-  {", ".join(settings["speech"])}. Labels: {labels}.
-- Training: {settings["steps"]} steps of {settings["batch_size"]} windows of up to 30 s, learning rate
-  {settings["learning_rate"]:g}, timestamps in {settings["timestamps"]:.0%} of the windows.
-- On {figures["windows"]} windows held out: it agrees with its teacher at {result["held_out_agreement"]:.1%} of the
-  tokens; word errors against what its teacher wrote: {figures["wer"] or 0:.1%}; {figures["empty"]} left empty,
-  {figures["loop"]} with repetitions.
-- Limits: trained for one language ({settings["language"]}) and for transcription alone. It hears nothing that its
-  teacher does not, and makes more mistakes on voices and words unlike those above.
-"""
+    said = settings | result | figures | {"labels": labels, "licence": licence, "wer": figures["wer"] or 0.0}
+    return CARD.read_text(encoding="utf-8").format(**said, sources=", ".join(settings["speech"]))
 
 
 def push(folder: Path, repository: str, token: str | None, *, private: bool) -> str:

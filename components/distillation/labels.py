@@ -12,6 +12,8 @@ import torch
 from components.core.errors import SettingsError
 from components.core.scoring import warning_signs, word_errors
 from components.core.types import SAMPLING_RATE
+from components.distillation.speech import whole_lines
+from components.engines.prompt import SpecialTokens, decoding_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +49,7 @@ class Labeller:
         self.teacher, self.processor, self.language = teacher, processor, language
         self.timestamps, self.seed = timestamps, seed
         self.tokenizer, self.end = processor.tokenizer, teacher.config.eos_token_id
+        self.special = SpecialTokens.of(decoding_rules(teacher, self.tokenizer, teacher.name_or_path))
 
     def label(self, windows: Windows, indexes: Sequence[int]) -> Iterator[Label]:
         """Labels of some windows, which are encoded together."""
@@ -79,19 +82,14 @@ class Labeller:
         return [row[: row.index(self.end)] if self.end in row else row for row in written]
 
     def prompt(self, *, timed: bool) -> list[int]:
-        """Whisper's: start, and for a multilingual model the language and the task; then whether timestamps follow.
+        """See ``SpecialTokens.prompt``.
 
         Raises:
             SettingsError: the model does not know the language.
         """
-        settings = self.teacher.generation_config
-        languages = settings.lang_to_id if settings.is_multilingual else {"<|en|>": 0}
-        if f"<|{self.language}|>" not in languages:
+        if self.language not in (self.special.languages or {"en"}):
             raise SettingsError(f"The teacher does not know the language {self.language}. Choose another --language.")
-        prompt = [self.teacher.config.decoder_start_token_id]
-        if settings.is_multilingual:
-            prompt += [settings.lang_to_id[f"<|{self.language}|>"], settings.task_to_id["transcribe"]]
-        return prompt if timed else [*prompt, settings.no_timestamps_token_id]
+        return self.special.prompt(self.language, timestamps=timed)
 
     def fault(self, tokens: Sequence[int], text: str) -> str:
         """``empty`` or ``loop``, where a model wrote nothing or did not stop."""
@@ -118,14 +116,7 @@ def extract(samples: Sequence[np.ndarray], processor: Any, model: Any) -> torch.
 
 def read_labels(output: Path) -> dict[int, Label]:
     """The labels in a folder by window, of however many processes; a line that was cut off is left out."""
-    labels: dict[int, Label] = {}
-    for path in sorted(output.glob("labels-*.jsonl")):
-        for line in path.read_text().split("\n")[:-1]:
-            try:
-                label = Label(**json.loads(line))
-            except (ValueError, TypeError):
-                continue  # the rest of a line that was cut off, and the line after it
-            labels[label.window] = label
+    labels = {row.window: row for path in sorted(output.glob("labels-*.jsonl")) for row in whole_lines(path, Label)}
     return dict(sorted(labels.items()))
 
 

@@ -10,24 +10,26 @@ import json
 import random
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from components.core.audio import load_audio
 from components.core.errors import AudioError, ManifestError
 from components.core.types import SAMPLING_RATE, WINDOW_S
-from components.distillation.degrade import resample
 from components.runs.sources import Files, HubDataSet, Item, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from components.runs.sources import Source
+
+Row = TypeVar("Row")
 
 SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".webm"}
 """Of the files that are taken from a folder."""
@@ -81,7 +83,7 @@ class Spoken:
         rng = np.random.default_rng([seed, *sentence.encode()])
         said = load_audio(SYNTHESIZERS[str(rng.choice(list(self.synthesizers)))](sentence, rng)).samples
         shape = float(np.clip(np.exp(rng.normal(0, 0.1)), 0.75, 1.25))  # pitch and formants together
-        return resample(0.5 * said / (np.abs(said).max() + 1e-9), 1 / shape)
+        return load_audio((round(shape * SAMPLING_RATE), 0.5 * said / (np.abs(said).max() + 1e-9))).samples
 
     def _sentences(self) -> list[str]:
         return [line.strip() for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -146,21 +148,23 @@ def open_source(named: str, synthesizers: Sequence[str], audio_column: str, text
     return HubDataSet(name, config, split, audio_column, text_column)
 
 
+def whole_lines(path: Path, kind: type[Row]) -> list[Row]:
+    """The rows of a file of JSON lines. Left out: a line that a kill cut off, and what was written right after it."""
+    rows = []
+    for line in path.read_text().split("\n")[:-1] if path.exists() else ():
+        with suppress(ValueError, TypeError):
+            rows.append(kind(**json.loads(line)))
+    return rows
+
+
 class Windows:
     """All windows of a run, in the folder ``output``: ``windows.jsonl``, and ``windows.pcm`` with int16 samples."""
 
     def __init__(self, output: Path) -> None:
         self.table, self.pcm = output / "windows.jsonl", output / "windows.pcm"
-        self.listed = self._read()
-
-    def _read(self) -> list[Window]:
-        if not self.table.exists():
-            return []
-        lines = self.table.read_text().split("\n")[:-1]  # what follows the last line feed is cut off
-        listed = [Window(**json.loads(line)) for line in lines]
-        while listed and listed[-1].clips is None:
-            listed.pop()
-        return listed
+        self.listed = whole_lines(self.table, Window)
+        while self.listed and self.listed[-1].clips is None:
+            self.listed.pop()  # the rest of a long clip is not there
 
     def collect(self, sources: Sequence[Source], seed: int) -> Iterator[Window]:
         """Go on from what is there; yields each window as it is written. Clips that cannot be read are left out."""

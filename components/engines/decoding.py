@@ -353,7 +353,7 @@ class Loop:
         self.device, self.graphs, self.sure = device, graphs, sure
         if draft_tokens is None:
             draft_tokens = GRAPH_DRAFT_TOKENS if graphs else DRAFT_TOKENS
-        fuse = graphs and device.kind == "cuda"
+        fuse = graphs and device.launches_kernels
         self.teacher = CachedDecoder(teacher, int8=int8, fuse=fuse)
         self.student = CachedDecoder(student, draft_ids, int8=int8, fuse=fuse) if student is not None else None
         self.draft_tokens = draft_tokens if student is not None else 0
@@ -638,7 +638,7 @@ class GraphedEncoder:
     def __init__(self, encoder: Any, window_frames: int, device: Device) -> None:
         weight = encoder.conv1.weight
         self._window = weight.new_zeros(1, weight.shape[1], window_frames)
-        self._encode = Fused(_last_state, {}) if device.kind == "cuda" else _last_state
+        self._encode = Fused(_last_state, {}) if device.launches_kernels else _last_state
         self._states = weight.new_zeros(1, encoder.config.max_source_positions, encoder.config.d_model)
         self._encoder = encoder
         self._replay = device.capture(self._run)

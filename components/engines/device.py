@@ -62,6 +62,11 @@ class Device:
             return "cpu"
         return "zero-gpu" if zero_gpu() else "gpu"
 
+    @property
+    def launches_kernels(self) -> bool:
+        """Whether every operation is a kernel that is launched, so that fewer and larger ones are faster."""
+        return self.kind == "cuda"
+
     def synchronize(self) -> None:
         """Wait until every kernel that was launched has ended, so that a clock read after it is true."""
         import torch

@@ -19,6 +19,7 @@ from components.runs.__main__ import main
 from components.runs.sources import Manifest
 from components.ui.benchmark_tab import WAITING, BenchmarkTab, Run, progress_text
 from components.ui.benchmarking import Watched, estimate, open_report
+from components.ui.microphones import Microphones
 from components.ui.parts import Choices, Shared
 from components.ui.requests import Cancellations, Ticket
 
@@ -161,7 +162,8 @@ def tab(lab):
     with gr.Blocks():
         with gr.Tabs() as tabs:
             pass
-        return BenchmarkTab(Shared(lab, Cancellations(), Choices(lab), gr.State([]), gr.State(("", [])), tabs))
+        visit, dropped = gr.State([]), gr.State(("", []))
+        return BenchmarkTab(Shared(lab, Cancellations(), Microphones(60), Choices(lab), visit, dropped, tabs))
 
 
 ME = gr.Request(session_hash="me")

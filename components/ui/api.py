@@ -21,6 +21,7 @@ from components.runs.queue import MAX_FETCHING, MAX_WAITING
 from components.ui import benchmarking
 from components.ui.requests import Cancellations, api_errors, unwanted
 from components.ui.schema import answers
+from components.ui.storage import runs_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +52,7 @@ class CompareOptions(LiveOptions):
 
 class BenchmarkOptions(Options):
     source: Literal["examples", "librispeech", "files"]
+    files: list[Any] | None
     references: list[str | None] | None
     repeats: int
     limit: int | None
@@ -190,10 +192,12 @@ class Endpoints:
         Returns:
             Clips done, the total, an estimate of the seconds left, and in the last line the report as JSON.
         """
-        with self._caller(request) as caller, tempfile.TemporaryDirectory() as folder:
+        with self._caller(request) as caller, tempfile.TemporaryDirectory(dir=runs_parent()) as folder:
             options: dict[str, Any] = {"source": source, "references": references, "pair": pair, "lanes": lanes}
-            options = checked(BenchmarkOptions, {**options, "repeats": repeats, "limit": limit})
-            data = _data_set(options.pop("source"), files or [], options.pop("references") or [], Path(folder))
+            options = checked(BenchmarkOptions, {**options, "files": files, "repeats": repeats, "limit": limit})
+            data = _data_set(
+                options.pop("source"), options.pop("files") or [], options.pop("references") or [], Path(folder)
+            )
             options |= {"limit": benchmarking.allowed(options["limit"]), "caller": caller}
             watched = None
             for watched in benchmarking.watch(self.lab, data, Path(folder, "runs.jsonl"), **options):

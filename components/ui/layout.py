@@ -21,7 +21,7 @@ from components.ui.models_tab import ModelsTab
 from components.ui.parts import MAX_FILE, MAX_FILE_BYTES, QUIET, Choices, Shared
 from components.ui.preview import Preview
 from components.ui.readers import Readers
-from components.ui.requests import Cancellations, Page, Refused, plain_words, session_of, unreadable
+from components.ui.requests import Cancellations, Page, PlainErrors, Refused, plain_words, session_of
 
 if TYPE_CHECKING:
     from components.runs.lab import Lab
@@ -76,7 +76,8 @@ def build(lab: Lab) -> Page:
         if gr.utils.get_space():  # elsewhere it would do nothing
             gr.DuplicateButton("Duplicate this Space with other models", size="sm", elem_id="duplicate", scale=0)
         api.register(lab, cancellations)
-    return page.queue(max_size=MAX_QUEUED, default_concurrency_limit=8)
+    page.queue(max_size=MAX_QUEUED, default_concurrency_limit=8)
+    return page
 
 
 def _machine(lab: Lab, pair: str) -> str:
@@ -124,7 +125,6 @@ def launch_options(page: Page, lab: Lab, storage: Storage | None = None) -> dict
         block_info_text_color="*neutral_600",
         block_info_text_color_dark="*neutral_300",
     )
-    failures = (TypeError, ValueError, LookupError, OSError, Exception)
     return {
         "theme": theme,
         "css_paths": [STYLE],
@@ -138,7 +138,6 @@ def launch_options(page: Page, lab: Lab, storage: Storage | None = None) -> dict
         "footer_links": ["api", "gradio", "settings"],
         "app_kwargs": {
             "routes": [page.microphones.route()],
-            "exception_handlers": dict.fromkeys(failures, unreadable),
             "middleware": [*_guards(page, lab, storage), Middleware(Preview, title=TITLE, description=TAGLINE)],
         },
     }
@@ -161,4 +160,6 @@ def _guards(page: Page, lab: Lab, storage: Storage | None) -> list[Middleware]:
         mcp=os.environ.get("GRADIO_MCP_SERVER", "").lower() == "true",
         storage=storage,
     )
-    return [gate, Middleware(Readers, queue=page._queue)]  # noqa: SLF001 - as Gradio's own packages do
+    queue = page._queue  # noqa: SLF001 - as Gradio's own packages do
+    readers = Middleware(Readers, queue=queue, reading=page.reading)
+    return [gate, readers, Middleware(PlainErrors)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -11,14 +12,16 @@ from urllib.parse import urlsplit
 import gradio as gr
 from fastapi.responses import JSONResponse
 from gradio.context import LocalContext
+from starlette.exceptions import HTTPException
 
 from components.core.errors import AudioError, Cancelled, WhisperSpaceError
+from components.ui.readers import Reading
 from components.ui.storage import FULL, is_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fastapi import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from components.ui.microphones import Microphones
 
@@ -32,14 +35,17 @@ UNREADABLE = (
 
 
 class Page(gr.Blocks):
-    """Gradio's own, but what fails around a callback is told in words, too, as ``plain_words`` does within one.
+    """Gradio's own, but a call begins once somebody reads its answer, and what fails around it is told in words.
 
-    ``microphones``: what its visitors are recording.
+    ``plain_words`` does the same for what fails within a callback.
+
+    ``microphones``: what its visitors are recording. ``reading``: which answers are being read.
     """
 
     def __init__(self, microphones: Microphones, **options: Any) -> None:
         super().__init__(**options)
         self.microphones = microphones
+        self.reading = Reading()
 
     async def process_api(self, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Answer one call.
@@ -47,7 +53,12 @@ class Page(gr.Blocks):
         Raises:
             gradio.Error: in place of any error.
         """
-        with _told(UNEXPECTED, logging.ERROR):
+        event = self._queue.event_ids_to_events.get(options.get("event_id") or "")
+        if event is not None and options.get("iterator") is None:
+            await self.reading.begins(event)
+            if not event.alive:
+                raise gr.Error("Nobody reads the answer to this call.", print_exception=False)
+        with _told(UNEXPECTED):
             return await super().process_api(*arguments, **options)
 
     async def preprocess_data(self, *arguments: Any, **options: Any) -> Any:
@@ -56,28 +67,68 @@ class Page(gr.Blocks):
         Raises:
             gradio.Error: it cannot be: too few arguments, or a file that was not uploaded.
         """
-        with _told(UNREADABLE, logging.INFO):
+        with _told(UNREADABLE):
             return await super().preprocess_data(*arguments, **options)
 
 
 @contextmanager
-def _told(message: str, level: int) -> Iterator[None]:
+def _told(message: str) -> Iterator[None]:
     try:
         yield
     except gr.Error:
         raise
     except Exception as error:
-        log.log(level, "%s", message, exc_info=error)
+        if message == UNREADABLE:
+            log.info("unreadable call: %s", _where(error))
+        else:
+            log.exception("unexpected error")
         raise gr.Error(message, print_exception=False) from error
 
 
-def unreadable(_: Request, error: Exception) -> JSONResponse:
-    """What a client is told where a route of Gradio's fails; the traceback goes to the log alone."""
+class PlainErrors:
+    """ASGI middleware: where a route of Gradio's fails, its client is told a sentence, and the log a line.
+
+    Anybody can send what a route does not foresee; a traceback for each would fill the log.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and answer it where that fails before an answer has begun."""
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except HTTPException:
+            raise
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            answer = unreadable(error)
+            if not begun:
+                await answer(scope, receive, send)
+
+
+def unreadable(error: Exception) -> JSONResponse:
+    """What a client is told where a route of Gradio's fails."""
     if is_full(error):
         log.warning("the disk is full")
         return JSONResponse({"detail": FULL}, status_code=507)
-    log.info("unreadable request", exc_info=error)
+    log.info("unreadable request: %s", _where(error))
     return JSONResponse({"detail": UNREADABLE}, status_code=400)
+
+
+def _where(error: BaseException) -> str:
+    """An error in a line: its kind, and the innermost place in the code that it comes from."""
+    *_, (frame, line) = [(None, 0), *traceback.walk_tb(error.__traceback__)]
+    place = f" at {frame.f_globals.get('__name__')}:{line}" if frame is not None else ""
+    return f"{type(error).__name__}{place}: {str(error)[:200]}"
 
 
 class Ticket(threading.Event):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from components.runs.lab import Lab
+    from components.ui.requests import Page
 
 SOON_S = 20
 """Far less than the long run takes, far more than a short one."""
@@ -59,9 +60,9 @@ def stays_until_it_runs(http, lab, clip) -> httpx.Response:
 
 
 @contextmanager
-def served_page(lab: Lab) -> Iterator[httpx.Client]:
+def served_page(lab: Lab, page: Page | None = None) -> Iterator[httpx.Client]:
     """A page of its own over the same Lab."""
-    page = layout.build(lab)
+    page = page or layout.build(lab)
     options = {"server_name": "127.0.0.1", "quiet": True, "prevent_thread_lock": True}
     _, address, _ = page.launch(**(layout.launch_options(page, lab) | options))
     try:
@@ -132,22 +133,25 @@ def test_where_too_many_wait_the_next_is_told_and_a_later_one_served(http, lab, 
     served_soon(http, clip_file)
 
 
-def test_calls_that_nobody_reads_are_ended(http, lab, clip_file):
-    with lab.queue.turn():
+def test_calls_that_nobody_reads_do_not_begin_and_are_ended(lab, clip_file):
+    page = layout.build(lab)
+    with served_page(lab, page) as http:
+        waiting = page._queue.event_ids_to_events
         for _ in range(3):
             begin(http, clip_file)
-        wait_until(lambda: len(lab.queue) == 4)
-        wait_until(lambda: len(lab.queue) == 1)
-    served_soon(http, clip_file)
+        assert len(waiting) == 3
+        served_soon(http, clip_file)
+        assert len(lab.queue) == 0
+        wait_until(lambda: not waiting)
 
 
 def test_a_full_queue_of_gradios_is_a_sentence(lab, clip_file, monkeypatch):
     """The outer bound, which the one above keeps from being reached."""
     monkeypatch.setattr(layout, "MAX_QUEUED", 1)
     monkeypatch.setitem(layout.api.MEASURING, "concurrency_limit", 1)
-    with served_page(lab) as http, lab.queue.turn():
+    with served_page(lab) as http:
         begin(http, clip_file)
-        wait_until(lambda: len(lab.queue) == 2)  # handed over
+        time.sleep(0.5)  # handed over
         begin(http, clip_file)  # in the queue
         refused = http.post("/call/v2/compare", json={"audio": upload(http, clip_file)})
         assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE

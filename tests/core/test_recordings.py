@@ -293,7 +293,7 @@ def test_one_of_several_sound_tracks(tmp_path):
 # -- limits
 
 
-def _png(side: int) -> bytes:
+def png(side: int) -> bytes:
     import zlib
 
     def chunk(name: bytes, content: bytes) -> bytes:
@@ -305,10 +305,10 @@ def _png(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def _flac_with_pictures(count: int, side: int) -> bytes:
+def flac_with_pictures(count: int, side: int) -> bytes:
     data = wav(tone(), file_format="FLAC")
     end = data.index(b"\xff\xf8", 4)
-    picture = _png(side)
+    picture = png(side)
     block = struct.pack(">II9sI", 3, 9, b"image/png", 0) + struct.pack(">IIII", side, side, 24, 0)
     block += struct.pack(">I", len(picture)) + picture
     blocks, position = [], 4
@@ -346,7 +346,7 @@ def measured(path: Path) -> tuple[str, int]:
 
 
 def test_pictures_are_never_decoded(tmp_path):
-    (tmp_path / "a.flac").write_bytes(_flac_with_pictures(3, 5_000))
+    (tmp_path / "a.flac").write_bytes(flac_with_pictures(3, 5_000))
     said, megabytes = measured(tmp_path / "a.flac")
     assert float(said) == LENGTH_S
     assert megabytes < 40

@@ -247,6 +247,7 @@ class BenchmarkTab:
             with plain_words():
                 if file is None:
                     raise ManifestError("No report was chosen.")
+                benchmarking.check_size(Path(file))
                 run.report = open_report(Path(file))
                 if Path(file).suffix.lower() == ".jsonl":
                     shutil.copy(file, run.rows)

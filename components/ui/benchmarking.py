@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 MAX_CLIPS = 200
 """Clips that a visitor may run at once; the command line has no limit."""
 
+MAX_OPENED_MB = {".json": 5, ".jsonl": 20}
+"""Megabytes of a report, and of rows, that a visitor may open: some 16,000 rows of each, a few seconds of drawing."""
+
 LIBRISPEECH_CLIPS = 73
 SOURCES = {
     "examples": "The examples of this page",
@@ -209,3 +212,10 @@ def open_report(path: Path) -> Report:
     from components.report import files
 
     return files.open_report(path) if path.suffix.lower() == ".json" else read_report(path)
+
+
+def check_size(path: Path) -> None:
+    """Raises ``ManifestError`` where a report is too large to be shown to somebody while others are measured."""
+    most = MAX_OPENED_MB.get(path.suffix.lower(), min(MAX_OPENED_MB.values()))
+    if path.stat().st_size > 1_000_000 * most:
+        raise ManifestError(f"{path.name} is too large to be opened here: at most {most} MB. Open its report.html.")

@@ -270,7 +270,8 @@ def tampered_reports(stranger: Visitor) -> None:
 
 
 def a_large_report(stranger: Visitor) -> None:
-    stranger.press("benchmark-open", "upload", [stranger.upload("report.json", large_report()), None])
+    shown = stranger.press("benchmark-open", "upload", [stranger.upload("report.json", large_report()), None])
+    assert stranger.hurried or "too large" in shown
 
 
 def a_long_list(stranger: Visitor) -> None:

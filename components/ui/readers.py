@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 PATIENCE_S = 5.0
 """Seconds that a call may go without anybody reading its answer."""
 
-CROWDED_S = 1.0
+CROWDED_S = 2.0
 """The same, where half of Gradio's queue is taken: who reads must not find it full."""
 
 LOOK_S = 0.02

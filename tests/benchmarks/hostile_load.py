@@ -13,7 +13,6 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
 
 GOAL = 0.25
 GROWTH_GOAL_BYTES = 50_000_000
+LATEST_S = 20.0
+"""Seconds within which whoever still asks at the end must have been answered."""
+
 SETTLED_S = 60.0
 """Seconds after which memory and disk should stay."""
 
@@ -46,6 +48,7 @@ class Watch:
     wrong: Counter[str] = field(default_factory=Counter)
     tried: Counter[str] = field(default_factory=Counter)
     sizes: list[tuple[float, int, int]] = field(default_factory=list)
+    hung: int = 0
 
     def growth(self, column: int) -> int:
         """Median of the last ten samples less that of the first ten after ``SETTLED_S``, or after a fifth of all."""
@@ -103,16 +106,20 @@ def run(
 ) -> Watch:
     """So many seconds of two ordinary visitors and some strangers."""
     watch = Watch()
-    with ThreadPoolExecutor(2 + strangers) as pool:
-        futures = [pool.submit(be_ordinary, url, f"203.0.113.{n}", data, watch, 2.0) for n in range(2)]
-        futures += [pool.submit(be_hostile, url, f"198.18.0.{n}", watch, pause_s) for n in range(strangers)]
-        began = monotonic()
-        while monotonic() - began < seconds:
-            sleep(1)
-            watch.sizes.append((monotonic() - began, server.memory_info().rss, folder_bytes(folder)))
-        watch.over.set()
-    for future in futures:
-        future.result()
+    visits = [(be_ordinary, url, f"203.0.113.{number}", data, watch, 2.0) for number in range(2)]
+    visits += [(be_hostile, url, f"198.18.0.{number}", watch, pause_s) for number in range(strangers)]
+    threads = [threading.Thread(target=visit, args=arguments, daemon=True) for visit, *arguments in visits]
+    for thread in threads:
+        thread.start()
+    began = monotonic()
+    while monotonic() - began < seconds:
+        sleep(1)
+        watch.sizes.append((monotonic() - began, server.memory_info().rss, folder_bytes(folder)))
+    watch.over.set()
+    deadline = monotonic() + LATEST_S
+    for thread in threads:
+        thread.join(max(0.0, deadline - monotonic()))
+    watch.hung = sum(thread.is_alive() for thread in threads)
     return watch
 
 
@@ -168,6 +175,7 @@ def finish(options: argparse.Namespace, watched: tuple[Watch, Watch, Watch], log
         "answered": {"alone": len(alone.times_s), "beside": len(beside.times_s), "after": len(after.times_s)},
         "refused": dict(beside.refused),
         "wrong": dict(beside.wrong),
+        "hung": beside.hung,
         "growth": growth,
         "memory_bytes": {"first": beside.sizes[0][1], "last": beside.sizes[-1][1], "after": after.sizes[-1][1]},
         "disk_bytes": {"first": beside.sizes[0][2], "last": beside.sizes[-1][2], "after": after.sizes[-1][2]},
@@ -176,7 +184,7 @@ def finish(options: argparse.Namespace, watched: tuple[Watch, Watch, Watch], log
         "left": left,
     }
     flat = all(value <= GROWTH_GOAL_BYTES for value in growth.values())
-    fine = ratio <= 1 + GOAL and flat and not tracebacks and not left and not beside.wrong
+    fine = ratio <= 1 + GOAL and flat and not tracebacks and not left and not beside.wrong and not beside.hung
     return common.finish("hostile_load", options, result, passed=fine)
 
 

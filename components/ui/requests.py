@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from gradio.context import LocalContext
 from starlette.exceptions import HTTPException
 
-from components.core.errors import AudioError, Cancelled, WhisperSpaceError
+from components.core.errors import AudioError, Cancelled, ManifestError, WhisperSpaceError
 from components.ui.readers import Reading
 from components.ui.storage import FULL, is_full
 
@@ -236,8 +236,9 @@ def plain_words() -> Iterator[None]:
     except Cancelled as error:
         raise Refused("Stopped.", cancelled=True) from error
     except WhisperSpaceError as error:
-        # Why a file is no audio is in the sentence; a decoder's traceback for each would fill the log.
-        log.info("refused: %s", error.message, exc_info=None if isinstance(error, AudioError) else error.__cause__)
+        # What is wrong with a visitor's file is in the sentence; a traceback for each would fill the log.
+        of_file = isinstance(error, AudioError | ManifestError)
+        log.info("refused: %s", error.message, exc_info=None if of_file else error.__cause__)
         raise Refused(error.message) from error
     except gr.Error as error:  # ZeroGPU's: a quota, or no GPU to be had
         log.warning("%s: %s", error.title, error.message)

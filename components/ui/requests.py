@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from gradio.context import LocalContext
 from starlette.exceptions import HTTPException
 
-from components.core.errors import AudioError, Cancelled, ManifestError, WhisperSpaceError
+from components.core.errors import Cancelled, CheckpointError, WhisperSpaceError
 from components.ui.readers import Reading
 from components.ui.storage import FULL, is_full
 
@@ -236,9 +236,8 @@ def plain_words() -> Iterator[None]:
     except Cancelled as error:
         raise Refused("Stopped.", cancelled=True) from error
     except WhisperSpaceError as error:
-        # What is wrong with a visitor's file is in the sentence; a traceback for each would fill the log.
-        of_file = isinstance(error, AudioError | ManifestError)
-        log.info("refused: %s", error.message, exc_info=None if of_file else error.__cause__)
+        # What is wrong with what a visitor sent is in the sentence; a traceback for each would fill the log.
+        log.info("refused: %s", error.message, exc_info=error.__cause__ if isinstance(error, CheckpointError) else None)
         raise Refused(error.message) from error
     except gr.Error as error:  # ZeroGPU's: a quota, or no GPU to be had
         log.warning("%s: %s", error.title, error.message)

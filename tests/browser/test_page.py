@@ -59,7 +59,7 @@ def test_a_file_runs_by_itself_and_its_result_folds_out(page, clip_file):
     page.get_by_label("What is said (optional)").fill("some words to count against")
     upload(page, clip_file)
     expect_result(page, "clip")
-    expect(page.locator("#result .card[data-lane=whisper]")).to_contain_text("Word errors")
+    expect(page.locator("#result .card[data-lane=whisper]")).to_contain_text("Word error rate")
 
     page.get_by_role("button", name="Lines and subtitles").click()
     for form, mime in (("txt", "text/plain"), ("srt", "application/x-subrip"), ("vtt", "text/vtt")):
@@ -137,7 +137,7 @@ def test_a_reference_goes_with_its_clip_and_what_is_typed_for_the_next_stays(pag
     expect(reference).to_have_value("")
     reference.fill("my own words")
     upload(page, clip_file)
-    expect(page.locator("#result .card[data-lane=whisper]")).to_contain_text("Word errors")
+    expect(page.locator("#result .card[data-lane=whisper]")).to_contain_text("Word error rate")
     expect(reference).to_have_value("my own words")
 
 

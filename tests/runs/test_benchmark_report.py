@@ -141,7 +141,6 @@ def test_many_rows_cost_little_and_memory_stays_flat(trivial_lab, tmp_path, outp
     (first, early_s, early), *middle, (last, late_s, late) = marks
     assert last == ROWS
     assert late <= 1.05 * early
-    assert (late_s - early_s) / (last - first) <= 0.005
     half, half_s, _ = middle[0]
     quarter = (half_s - early_s) / (half - first)
     assert (late_s - half_s) / (last - half) <= 1.5 * quarter, "time grows faster than the rows"

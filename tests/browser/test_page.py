@@ -328,6 +328,33 @@ def test_on_a_phone_the_result_comes_into_view(context, app_url, clip_file):
     page.wait_for_function("Math.abs(document.querySelector('#result').getBoundingClientRect().top) < innerHeight / 4")
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_every_tab_is_at_hand_and_nothing_is_wider_than_the_window(context, app_url, clip_file, size):
+    page = context.new_page()
+    page.set_viewport_size(SIZES[size])
+    open_page(page, app_url)
+    expect(page.get_by_text("deleted within two hours").first).to_be_visible()
+    upload(page, clip_file)
+    expect_result(page, "clip")
+    for fold in ("Lines and subtitles", "For a script"):
+        page.get_by_role("button", name=fold).click()
+    expect(page.locator("#curl .cm-line").first).to_be_visible()
+    for tab in ("Live", "Benchmark", "Models", "Compare"):
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"before {tab}"
+        page.get_by_role("tab", name=tab, exact=True).click()
+    rows = page.get_by_role("tab").evaluate_all("tabs => new Set(tabs.map(tab => tab.offsetTop)).size")
+    assert rows == 1
+
+
+def test_of_silence_one_sentence_is_said_and_no_model_is_asked(page, tmp_path):
+    path = tmp_path / "silence.wav"
+    soundfile.write(path, np.zeros(2 * SAMPLING_RATE, np.float32), SAMPLING_RATE)
+    upload(page, path)
+    expect(page.locator("#result .claim")).to_have_text(re.compile("^We heard only silence"))
+    expect(page.locator("#result .card")).to_have_count(0)
+    expect_idle(page)
+
+
 def test_models_tab_counts_and_draws(page):
     page.get_by_role("tab", name="Models", exact=True).click()
     for lane_id in LANES:

@@ -77,7 +77,8 @@ PAIRS: Mapping[str, Pair] = MappingProxyType(
                 "base",
                 "openai/whisper-base",
                 str(CHECKPOINTS / "distil-base"),
-                "Distilled here, for English.",
+                "Distilled here from about 31 hours of speech, for English. On 74 recordings of people it gets 14 "
+                "words of 100 wrong, Whisper base 9.",
                 student_languages=ENGLISH,
             ),
             Pair(

@@ -27,13 +27,15 @@ from tests.benchmarks import common
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch.autograd.profiler_util import FunctionEvent
+
 WIDTH, HEADS, FEED_FORWARD, SLOTS, FRAMES = 1280, 20, 5120, 448, 1500
-VIEWS = (
-    "aten::as_strided aten::chunk aten::detach aten::expand aten::flatten aten::narrow aten::reshape aten::select "
-    "aten::slice aten::split aten::t aten::transpose aten::unbind aten::unflatten aten::unsqueeze aten::view "
-    "aten::empty aten::empty_like aten::empty_strided aten::resolve_conj aten::alias aten::permute aten::to"
+COMPUTING = (
+    "aten::add aten::add_ aten::addmm aten::addmv aten::bmm aten::copy_ aten::gelu aten::index_copy_ aten::mm aten::mv "
+    "aten::native_layer_norm aten::_scaled_dot_product_flash_attention_for_cpu mkl::_mkl_linear "
+    "mkldnn::_linear_pointwise"
 ).split()
-"""Operations that launch nothing."""
+"""Operations that launch something; what they call themselves is part of them."""
 
 
 def main() -> int:
@@ -69,8 +71,17 @@ def _kernels(pass_layer: Callable[..., torch.Tensor], layer: _Layer) -> Counter[
         pass_layer(*arguments)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         pass_layer(*arguments)
-    leaves = [event.name for event in profiler.events() if not event.cpu_children]
-    return Counter(name for name in leaves if name not in VIEWS and not name.startswith(("TorchDynamo", "Pregraph")))
+    return Counter(event.name for event in profiler.events() if _computes(event) and not _within(event))
+
+
+def _computes(event: FunctionEvent) -> bool:
+    return event.name in COMPUTING or event.name.startswith("graph_")
+
+
+def _within(event: FunctionEvent) -> bool:
+    """Whether it is part of another that counts."""
+    parent = event.cpu_parent
+    return parent is not None and (_computes(parent) or _within(parent))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ assisted ``generate`` and its plain one run beside them once a clip, and are rep
 
 from __future__ import annotations
 
+import copy
 import sys
 from dataclasses import replace
 
@@ -36,11 +37,10 @@ def main() -> int:
     options = parser.parse_args()
     settings = replace(common.settings(options), dtype=options.dtype, runtime=options.runtime)
     pool, decoding = Pool(settings), DecodingOptions()
-    lanes = catalog.lane_specs(settings.get_pair(CUSTOM_PAIR), ("whisper", "speculative"))
-    engines = {name: pool.get(lane) for name, lane in zip(OURS, lanes, strict=True)}
+    *lanes, distil = catalog.lane_specs(settings.get_pair(CUSTOM_PAIR), ("whisper", "speculative", "distil"))
+    engines = {name: pool.get(lane, beside=(*lanes, distil)) for name, lane in zip(OURS, lanes, strict=True)}
     teacher = engines["teacher"]
-    # A model of its own, decoder alone: Transformers changes the one that it is given as an assistant.
-    student = WhisperForCausalLM.from_pretrained(options.student, dtype=teacher.model.dtype).to(teacher.model.device)
+    student = _decoder_alone(pool.get(distil, beside=lanes).model)
 
     clips = [clip for clip in common.clips(options) if clip.audio_length_s <= WINDOW_S]
     clips = [clip for clip in clips if find_speech(clip).worth_asking][:: options.every]
@@ -88,6 +88,15 @@ def main() -> int:
         "rows": rows,
     }
     return common.finish("speculative_speed", options, result, passed=ratio >= GOAL)
+
+
+def _decoder_alone(model: object) -> WhisperForCausalLM:
+    """A model of its own, since Transformers changes the one that it is given as an assistant."""
+    student = WhisperForCausalLM(copy.deepcopy(model.config)).to(model.device, model.dtype).eval()
+    student.model.decoder.load_state_dict(model.model.decoder.state_dict())
+    student.proj_out.weight = student.model.decoder.embed_tokens.weight
+    student.generation_config = copy.deepcopy(model.generation_config)
+    return student
 
 
 def _transformers(engine: object, assistant: object, clip: object) -> float:

@@ -21,6 +21,7 @@ from components.core.types import SAMPLING_RATE, AudioClip, Lags, LivePass
 from components.engines.longform import Span, split
 from components.engines.prompt import FRAME_S
 from components.runs.agreement import Agreement, TimedToken
+from components.runs.live_totals import lag_figures
 from components.runs.measure import measure
 from components.runs.pace import OFF
 
@@ -184,16 +185,9 @@ class LiveLane:
         ends_s = [each.end_s for each in self.passes]
         first = next((each.end_s for each in self.passes if each.committed), None)
         words_s = [lag_s for each in self.passes for lag_s in each.word_lags_s]
-        figures: dict[str, float] = {}
-        for kind in ("compute", "policy"):
-            lags_s = [getattr(each, f"{kind}_lag_s") for each in self.passes]
-            figures |= {
-                f"{kind}_median_s": float(np.median(lags_s)),
-                f"{kind}_p95_s": float(np.percentile(lags_s, 95)),
-                f"{kind}_max_s": max(lags_s),
-            }
+        lags_s = np.array([(each.compute_lag_s, each.policy_lag_s) for each in self.passes])
         return Lags(
-            **figures,
+            **lag_figures(lags_s),
             pass_interval_s=float(np.median(np.diff([0.0, *ends_s]))),
             first_commit_s=first,
             word_median_s=float(np.median(words_s)) if words_s else None,

@@ -118,7 +118,7 @@ class Storage:
 
 def run_folder() -> str:
     """A new folder for the files of one run, within ``Storage``'s, whose end it shares."""
-    return tempfile.mkdtemp(prefix="benchmark-", dir=os.environ.get("GRADIO_TEMP_DIR") or None)
+    return tempfile.mkdtemp(prefix="benchmark-", dir=runs_parent())
 
 
 def runs_parent() -> str | None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from components.core import catalog
 from components.core.settings import CUSTOM_PAIR
-from components.core.speech import find_speech
-from components.core.types import WINDOW_S, AudioClip
 from components.engines.base import DecodingOptions, Engine
 from components.engines.pool import Pool
 from components.runs.measure import measure_batch, warm_up
 from tests.benchmarks import common
+
+if TYPE_CHECKING:
+    from components.core.types import AudioClip
 
 SIZES = (1, 4, 8, 16)
 
@@ -30,8 +32,7 @@ def main() -> int:
     options = parser.parse_args()
     settings = replace(common.settings(options), dtype=options.dtype)
     pool, decoding = Pool(settings), DecodingOptions()
-    clips = [clip for clip in common.clips(options) if clip.audio_length_s <= WINDOW_S]
-    clips = [clip for clip in clips if find_speech(clip).worth_asking][: options.clips]
+    clips = common.spoken_clips(options)[: options.clips]
     clips.sort(key=lambda clip: clip.audio_length_s)
     audio_s = sum(clip.audio_length_s for clip in clips)
 

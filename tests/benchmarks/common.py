@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from components.core import audio, catalog, scoring
 from components.core.manifests import read_manifest
 from components.core.settings import CUSTOM_PAIR, Settings
-from components.core.types import WordErrors
+from components.core.speech import find_speech
+from components.core.types import WINDOW_S, WordErrors
 from components.engines import device as devices
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ def lanes(options: argparse.Namespace) -> tuple[LaneSpec, LaneSpec]:
 def clips(options: argparse.Namespace) -> Iterator[AudioClip]:
     for row in read_manifest(options.manifest):
         yield audio.load_audio(row.audio, clip_id=row.clip_id)
+
+
+def spoken_clips(options: argparse.Namespace) -> list[AudioClip]:
+    """The clips of up to one window that speech is heard in."""
+    return [clip for clip in clips(options) if clip.audio_length_s <= WINDOW_S and find_speech(clip).worth_asking]
 
 
 def speech_clip(options: argparse.Namespace, shortest_s: float = 5.0, longest_s: float = 30.0) -> AudioClip:

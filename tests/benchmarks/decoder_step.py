@@ -10,8 +10,6 @@ from dataclasses import replace
 
 from components.core import catalog
 from components.core.settings import CUSTOM_PAIR
-from components.core.speech import find_speech
-from components.core.types import WINDOW_S
 from components.engines.base import DecodingOptions
 from components.engines.pool import Pool
 from components.runs.measure import measure, warm_up
@@ -39,8 +37,7 @@ def main() -> int:
             engines[model, "generate"] = pools["generate"].get(lanes[model], beside=lanes.values())
             engines[model, "ctranslate2"] = pools["loop"].get(lanes[faster], beside=lanes.values())
 
-    clips = [clip for clip in common.clips(options) if clip.audio_length_s <= WINDOW_S]
-    clips = [clip for clip in clips if find_speech(clip).worth_asking][:: options.every]
+    clips = common.spoken_clips(options)[:: options.every]
     decoding = DecodingOptions()
     for engine in engines.values():
         warm_up(engine, clips[0], decoding)

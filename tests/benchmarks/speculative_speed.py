@@ -15,8 +15,6 @@ from transformers import WhisperForCausalLM
 
 from components.core import catalog
 from components.core.settings import CUSTOM_PAIR
-from components.core.speech import find_speech
-from components.core.types import WINDOW_S
 from components.engines.base import DecodingOptions
 from components.engines.pool import Pool
 from components.runs.measure import RequestStopwatch, measure, warm_up
@@ -42,8 +40,7 @@ def main() -> int:
     teacher = engines["teacher"]
     student = _decoder_alone(pool.get(distil, beside=lanes).model)
 
-    clips = [clip for clip in common.clips(options) if clip.audio_length_s <= WINDOW_S]
-    clips = [clip for clip in clips if find_speech(clip).worth_asking][:: options.every]
+    clips = common.spoken_clips(options)[:: options.every]
     for engine in engines.values():
         warm_up(engine, clips[0], decoding)
     for assistant in (None, student):

@@ -23,36 +23,21 @@ WER_POINTS = 0.5
 LANES = ("whisper", "speculative")
 
 
-def keep_tokens(engine: object) -> list[list[int]]:
-    """A list that grows by the tokens of every window that the engine decodes from now on, prompt included."""
-    windows: list[list[int]] = []
-    generate = engine._generate
-
-    def kept(*arguments: object, **options: object) -> object:
-        sequence = generate(*arguments, **options)
-        windows.append(sequence[0].tolist())
-        return sequence
-
-    engine._generate = kept
-    return windows
-
-
 def main() -> int:
     options = common.parser(__doc__).parse_args()
     settings = replace(common.settings(options), dtype="float32", runtime="eager")
     pool = Pool(settings)
     engines = {lane.lane_id: pool.get(lane) for lane in catalog.lane_specs(settings.get_pair(CUSTOM_PAIR), LANES)}
-    windows = {name: keep_tokens(engine) for name, engine in engines.items()}
     rows, errors = [], {True: {name: [] for name in LANES}, False: {name: [] for name in LANES}}
     drafts, tokens, passes = [], 0, 0.0
     for row in read_manifest(options.manifest):
         clip = audio.load_audio(row.audio, clip_id=row.clip_id)
         if not find_speech(clip).worth_asking:
             continue
-        long = clip.audio_length_s > WINDOW_S
+        long, windows = clip.audio_length_s > WINDOW_S, {}
         for name, engine in engines.items():
-            windows[name].clear()
             output = measure(engine, clip, DecodingOptions()).output
+            windows[name] = [window.tokens for window in output.windows]
             if row.text:
                 errors[long][name].append(common.word_errors(row.text, output.transcript.text))
         tokens += output.generated_tokens

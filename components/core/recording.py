@@ -177,7 +177,7 @@ class _Reader:
                 for packet in container.demux(stream):
                     faults = 0
                     yield packet
-            except av.FFmpegError as error:
+            except (av.FFmpegError, IndexError) as error:  # IndexError: a packet of a stream that began later
                 faults += 1
                 self._faults.add(error, self.at_s)
             else:

@@ -23,6 +23,9 @@ from components.core.errors import AudioError
 from components.core.types import SAMPLING_RATE
 
 COUNT = int(os.environ.get("FUZZ_FILES", "40"))
+FOUND = (782, 894)
+"""Seeds of files that once ended in another error: of ``ts``, in which a stream begins later."""
+
 LENGTH_S = 4.0
 MAX_AUDIO_S = 600.0
 MAX_EXTRA_BYTES = 200_000_000
@@ -151,7 +154,7 @@ def main() -> None:
 
 def test_a_damaged_file_gives_a_clip_or_a_sentence(files, tmp_path):
     names = []
-    for seed in range(COUNT):
+    for seed in sorted({*range(COUNT), *FOUND}):
         kind = list(files)[seed % len(files)]
         names.append(tmp_path / f"{seed}.{kind}")
         names[-1].write_bytes(mutated(files[kind], seed))
@@ -159,7 +162,7 @@ def test_a_damaged_file_gives_a_clip_or_a_sentence(files, tmp_path):
         [sys.executable, "-m", "tests.fuzz.test_audio_files", *names], stdout=subprocess.PIPE, text=True, check=False
     )
     results = [json.loads(line) for line in done.stdout.splitlines()]
-    assert (done.returncode, len(results)) == (0, COUNT)
+    assert (done.returncode, len(results)) == (0, len(names))
     counts: Counter[tuple[str, str]] = Counter()
     for result in results:
         assert "error" not in result, result

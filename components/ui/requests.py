@@ -65,9 +65,12 @@ class Page(gr.Blocks):
         """Turn what a client sent into what a callback takes.
 
         Raises:
-            gradio.Error: it cannot be: too few arguments, or a file that was not uploaded.
+            gradio.Error: it cannot be: too few arguments, a file that was not uploaded, or nothing to call.
         """
         with _told(UNREADABLE):
+            function, *_ = arguments
+            if not function.fn:
+                raise ValueError("a callback that runs in the browser alone")
             return await super().preprocess_data(*arguments, **options)
 
 
@@ -75,7 +78,10 @@ class Page(gr.Blocks):
 def _told(message: str) -> Iterator[None]:
     try:
         yield
-    except gr.Error:
+    except gr.Error as error:
+        if message == UNREADABLE:  # Gradio's own, as of a choice that is not on offer
+            error.print_exception = False
+            log.info("unreadable call: %s", _where(error))
         raise
     except Exception as error:
         if message == UNREADABLE:

@@ -51,6 +51,7 @@ FILES = (
 VALUES = (*SCALARS, *TEXTS, *SHAPES, *FILES)
 BODIES = (b"", b"{", b"[]", b"null", b"NaN", b'"text"', b"\xff\xfe", b'{"audio": ' * 200, b"[" * 5000, b"{}" * 9)
 IDS = ("", "0", "..", "%2e%2e", "a" * 5000, "%00", "<img>", "null", "00000000-0000-0000-0000-000000000000")
+BUGS = ("Traceback", "MemoryError", "RecursionError")
 LEAKS = ("Traceback", 'File "', "site-packages", str(ROOT), "root:x:")
 
 Call = tuple[str, str, bytes]
@@ -197,4 +198,4 @@ def test_a_malformed_call_is_answered_and_the_next_good_one_is_right(api, good, 
             right(api, good)
     right(api, good)
     assert refused > COUNT // 10
-    assert not [line for line in log if "MemoryError" in line or "RecursionError" in line]
+    assert not [line for line in log if any(name in line for name in BUGS)]

@@ -228,7 +228,7 @@ class LivePass(_Noun):
     ``committed``: the text that it settled; ``tentative``: what it wrote after that. ``start_s``, ``end_s``: when it
     began, and when its text was there. ``audio_end_s``: the audio that it had processed, of which ``buffer_s`` were
     transcribed. ``compute_lag_s``: audio received when the pass ended, less the audio processed. ``policy_lag_s``:
-    audio processed, less the audio whose words are committed. ``word_lags_s``: for each token settled, how long after
+    audio processed, less the audio whose words are committed. ``word_lags_s``: for each word settled, how long after
     it was spoken it was there.
     """
 

@@ -12,18 +12,18 @@ lag: audio processed, less the audio whose words are committed.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from components.core.speech import find_speech
 from components.core.types import SAMPLING_RATE, AudioClip, Lags, LivePass
-from components.engines.longform import Span, split
-from components.engines.prompt import FRAME_S
-from components.runs.agreement import Agreement, TimedToken
+from components.runs.agreement import Agreement, timed_segments
 from components.runs.live_totals import lag_figures
 from components.runs.measure import measure
-from components.runs.pace import OFF
+from components.runs.pace import OFF, decoder_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from components.core.caller import Caller
     from components.core.types import LaneSpec
     from components.engines.base import DecodingOptions, Engine, EngineOutput
+    from components.runs.agreement import TimedWord
     from components.runs.pace import Pace
 
 STEP_S = 0.5
@@ -40,7 +41,7 @@ GRID_S = 0.1
 """Passes begin at multiples of it."""
 
 FIRST_PASS_S = 1.0
-"""Audio that the first pass waits for."""
+"""Speech that the first pass waits for: of less, models make a word that the second pass does not agree with."""
 
 TRIM_S = 15.0
 """Length of the buffer from which it is cut at the end of a sentence."""
@@ -98,15 +99,21 @@ class Recording:
 class LiveLane:
     """One lane of a live run: its buffer, its settled words, its clock.
 
-    The schedule decides what audio a pass gets. It follows the lane's usual pace and not each measured time, so that
-    the same recording gives the same words every time; where the measured clock runs late by more than ``SLACK``, or a
-    pass is ``OFF`` times as fast, it follows that. The lags are made of measured times alone.
+    The schedule decides what audio a pass gets. It follows what the lane usually takes for the work that a pass was,
+    and not the measured time, so that the same recording gives the same words every time; where the measured clock
+    runs late by more than ``SLACK``, or a pass is ``OFF`` times as fast, it follows that. The lags are made of measured
+    times alone.
+
+    ``drafts``: whether a pass may check the tokens of the one before it all at once; it writes the same without.
     """
 
-    def __init__(self, lane: LaneSpec, engine: Engine, pace: Pace) -> None:
+    def __init__(self, lane: LaneSpec, engine: Engine, pace: Pace, *, drafts: bool = False) -> None:
         self.lane = lane
         self.engine = engine
         self.pace = pace
+        self.drafts = drafts
+        self.work: list[tuple[int, float]] = []
+        """Of each pass, the decoder's passes in it and the seconds that it took."""
         self.passes: list[LivePass] = []
         self.text = ""
         """All that is committed."""
@@ -114,10 +121,12 @@ class LiveLane:
         """Since when more audio waits than a buffer may hold; ``None`` while the lane keeps up."""
         self._agreement = Agreement()
         self._settled: list[int] = []
+        self._draft: tuple[int, ...] = ()
         self._buffer_start_s = 0.0
         self._audio_end_s = 0.0
         self._committed_end_s = 0.0
         self._last_sound_s = 0.0
+        self._speech_from_s: float | None = None
         self._planned_s = 0.0
         self._free_s = 0.0
         self.finished = False
@@ -130,7 +139,7 @@ class LiveLane:
         By the lane's schedule a pass begins when the one before it has ended and a step of new audio is there, and
         takes in all that has been received by then, or what the buffer may hold.
         """
-        least_s = max(self._audio_end_s + STEP_S, FIRST_PASS_S)
+        least_s = max(self._audio_end_s + STEP_S, FIRST_PASS_S + (self._speech_from_s or 0.0))
         begin_s = math.ceil(max(least_s, self._ready_s()) / GRID_S - 1e-6) * GRID_S
         end_s = min(begin_s, self._buffer_start_s + LONGEST_BUFFER_S)
         if end_s <= received_s:
@@ -153,8 +162,13 @@ class LiveLane:
         """
         new_s = max(self._buffer_start_s, min(self._audio_end_s, audio_end_s - HEARD_S))
         new = AudioClip(self.lane.lane_id, recording.samples(new_s, audio_end_s))
-        if not find_speech(new).counts_as_speed:
+        heard = find_speech(new)
+        if not heard.counts_as_speed:
             return self._skip_silence(audio_end_s)
+        if self._speech_from_s is None:
+            self._speech_from_s = new_s + (heard.spans[0][0] if heard.spans else 0.0)
+            if audio_end_s < self._speech_from_s + FIRST_PASS_S:
+                return None
         self._last_sound_s = audio_end_s
         begin_s, start_s = max(self._ready_s(), audio_end_s), max(self._free_s, audio_end_s)
         buffer_s = audio_end_s - self._buffer_start_s
@@ -162,13 +176,16 @@ class LiveLane:
         if waiting_s > LONGEST_BUFFER_S and self.behind_from_s is None:
             self.behind_from_s = start_s
         clip = AudioClip(self.lane.lane_id, recording.samples(self._buffer_start_s, audio_end_s))
-        measured = measure(self.engine, clip, options, caller)
-        took_s, expected_s = measured.timing.end_to_end_time_s, self.pace.expected_s(buffer_s)
+        measured = measure(self.engine, clip, replace(options, draft=self._draft), caller)
+        took_s, steps = measured.timing.end_to_end_time_s, decoder_steps(measured.output)
+        expected_s = self.pace.expected_s(steps)
+        self.work.append((steps, took_s))
         self._free_s = start_s + took_s
         self._planned_s = begin_s + (expected_s if expected_s <= OFF * took_s else took_s)
         self._audio_end_s = audio_end_s
+        self._draft = draft_of(measured.output) if self.drafts else ()
         segments = timed_segments(self.engine, measured.output, self._buffer_start_s)
-        settled = self._agreement.update([token for segment in segments for token in segment])
+        settled = self._agreement.update([word for segment in segments for word in segment])
         if buffer_s >= TRIM_S:
             settled += self._trim(segments, full=buffer_s >= LONGEST_BUFFER_S)
         return self._note_pass(start_s, buffer_s, settled)
@@ -200,47 +217,58 @@ class LiveLane:
         if audio_end_s - self._last_sound_s < SILENCE_S or self._buffer_start_s == audio_end_s:
             return None
         settled = self._agreement.settle()
-        self._start_buffer(audio_end_s)
+        self._start_anew(audio_end_s)
         return self._note_pass(audio_end_s, 0.0, settled) if settled else None
 
-    def _trim(self, segments: Sequence[Sequence[TimedToken]], *, full: bool) -> list[TimedToken]:
+    def _trim(self, segments: Sequence[Sequence[TimedWord]], *, full: bool) -> list[TimedWord]:
         """Cut the buffer where a sentence ends whose words are all committed; returns what had to be committed for it.
 
         A full buffer is cut at any end that is committed; where none is, everything in it is, and see ``_cut_of_full``.
         """
-        settled: list[TimedToken] = []
-        committed_end_s = self._agreement.committed[-1].end_s if self._agreement.committed else 0.0
-        ends_s = [segment[-1].end_s for segment in segments if segment]
-        cuts_s = [end_s for end_s in ends_s if self._buffer_start_s < end_s <= committed_end_s]
-        sentences_s = [
-            segment[-1].end_s for segment in segments if segment and segment[-1].end_s in cuts_s and self._ends(segment)
+        settled: list[TimedWord] = []
+        ends = [
+            (segment, count)
+            for segment, count in zip(segments, accumulate(map(len, segments)), strict=True)
+            if segment and segment[-1].end_s > self._buffer_start_s
         ]
-        if full and not cuts_s:
+        committed = [(segment, count) for segment, count in ends if self._agreement.covers(count)]
+        cuts = [(segment, count) for segment, count in committed if self._ends(segment)]
+        if full and not cuts:
+            cuts = committed
+        if full and not cuts:
             settled = self._agreement.settle()
-            cuts_s = [self._cut_of_full(ends_s)]
-        if sentences_s or (cuts_s and full):
-            self._start_buffer((sentences_s or cuts_s)[-1])
+            cuts = self._cut_of_full(ends)
+            if not cuts:
+                self._start_anew(self._audio_end_s)
+        if cuts:
+            segment, count = cuts[-1]
+            settled += self._agreement.forget(count)
+            self._start_buffer(segment[-1].end_s)
         return settled
 
-    def _cut_of_full(self, ends_s: Sequence[float]) -> float:
+    def _cut_of_full(self, ends: list[tuple[Sequence[TimedWord], int]]) -> list[tuple[Sequence[TimedWord], int]]:
         """The end of the last segment but one, else of the last: what was not written down is heard again.
 
-        Never within the first half of the buffer, so that it moves on; then all of it goes.
+        Never within the first half of the buffer, so that it moves on; then there is none, and all of it goes.
         """
         half_s = self._buffer_start_s + LONGEST_BUFFER_S / 2
-        return next((end_s for end_s in ends_s[-2:] if end_s > half_s), self._audio_end_s)
+        return [end for end in ends[-2:] if end[0][-1].end_s > half_s][:1]
 
-    def _ends(self, segment: Sequence[TimedToken]) -> bool:
-        return self.engine.text([each.token for each in segment]).rstrip().endswith(SENTENCE_ENDS)
+    def _ends(self, segment: Sequence[TimedWord]) -> bool:
+        text = self.engine.text([token for word in segment for token in word.tokens])
+        return text.rstrip().endswith(SENTENCE_ENDS)
 
     def _start_buffer(self, start_s: float) -> None:
-        self._buffer_start_s = start_s
-        self._agreement.trim(start_s)
+        self._buffer_start_s, self._draft = start_s, ()
 
-    def _note_pass(self, start_s: float, buffer_s: float, settled: Sequence[TimedToken]) -> LivePass:
+    def _start_anew(self, start_s: float) -> None:
+        self._start_buffer(start_s)
+        self._agreement, self._speech_from_s = Agreement(), None
+
+    def _note_pass(self, start_s: float, buffer_s: float, settled: Sequence[TimedWord]) -> LivePass:
         """Record what a pass settled, and how late it is."""
         end_s = max(self._free_s, self._audio_end_s)
-        self._settled += [each.token for each in settled]
+        self._settled += [token for word in settled for token in word.tokens]
         before, self.text = self.text, self.engine.text(self._settled)
         committed_end_s = min(settled[-1].end_s, self._audio_end_s) if settled else self._committed_end_s
         self._committed_end_s = max(self._committed_end_s, committed_end_s)
@@ -252,7 +280,7 @@ class LiveLane:
             audio_end_s=self._audio_end_s,
             buffer_s=buffer_s,
             committed=self.text[len(before) :],
-            tentative=self.engine.text([each.token for each in self._agreement.tentative]),
+            tentative=self.engine.text([token for word in self._agreement.tentative for token in word.tokens]),
             compute_lag_s=end_s - self._audio_end_s,
             policy_lag_s=self._audio_end_s - self._committed_end_s,
             word_lags_s=tuple(max(0.0, end_s - each.end_s) for each in settled),
@@ -261,17 +289,10 @@ class LiveLane:
         return done
 
 
-def timed_segments(engine: Engine, output: EngineOutput, start_s: float) -> list[list[TimedToken]]:
-    """The tokens of each segment with their times, spread evenly over it; ``start_s``: where the audio began."""
-    segments = []
-    for window in output.windows:
-        span = Span(round(window.start_s / FRAME_S), round(window.end_s / FRAME_S))
-        for piece in split(list(window.tokens), span, engine.special)[0]:
-            words = engine.special.words(piece.tokens)
-            step_s = (piece.end_s - piece.start_s) / max(1, len(words))
-            ends_s = (start_s + piece.start_s + step_s * count for count in range(1, len(words) + 1))
-            segments.append([TimedToken(word, end_s) for word, end_s in zip(words, ends_s, strict=True)])
-    return segments
+def draft_of(output: EngineOutput) -> tuple[int, ...]:
+    """The tokens that the next pass over the same audio, and more, may begin with."""
+    window = output.windows[0] if output.windows else None
+    return () if window is None or window.looped else window.tokens[: len(window.tokens) - window.ended]
 
 
 class LiveRun:
@@ -301,6 +322,14 @@ class LiveRun:
             if done is not None:
                 return done
         return None
+
+    def is_due(self) -> bool:
+        """Whether there is a pass to run, or a lane to finish: asked without holding the device.
+
+        Raises:
+            Cancelled: the caller does not want it any more.
+        """
+        return self._due() is not None
 
     @property
     def finished(self) -> bool:

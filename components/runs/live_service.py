@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, cast
 
 from components.core.audio import load_audio
@@ -113,7 +114,9 @@ class LiveService:
         return steps
 
     def _on_device(self, caller: Caller) -> Callable[[Callable[[], Any]], Any]:
-        return lambda function: self.queue.run(function, caller, limit=MAX_WAITING)
+        """Calls functions one by one in the queue; only the first may be refused: what has begun goes on."""
+        limits = chain([MAX_WAITING], repeat(None))
+        return lambda function: self.queue.run(function, caller, limit=next(limits))
 
     def _whole(self, *, clip: AudioClip, choices: Choices) -> list[LivePass | Live]:
         """What runs on ZeroGPU, in a process of its own, which no caller can reach."""

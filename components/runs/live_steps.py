@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 POLL_S = 0.1
 """Seconds between two looks for new audio of a microphone."""
 
+DRAFTED = "Each pass checks the words of the one before it all at once; it writes the same without."
+
 LANGUAGE_S = 5.0
 """Seconds of a microphone that the language is told from."""
 
@@ -114,13 +116,11 @@ class LiveSteps:
         self._wait_for_the_language()
         run = LiveRun(self.lanes, self.recording, self.options, self.caller)
         while not (run.finished and self.recording.ended):
-            done = self.on_device(run.next_pass)
-            if done is None:
-                self.caller.check()
+            if not run.is_due():
                 time.sleep(POLL_S)
-                continue
-            self._passes.append(done)
-            yield done
+            elif (done := self.on_device(run.next_pass)) is not None:
+                self._passes.append(done)
+                yield done
         yield self.on_device(self._result)
 
     def _wait_for_the_language(self) -> None:
@@ -145,6 +145,9 @@ class LiveSteps:
                 self.lanes.append(LiveLane(spec, engine, pace))
             except WhisperSpaceError as error:
                 self.failures.append(LaneFailure(clip_id=self.clip_id, lane_id=spec.lane_id, message=error.message))
+        drafts = all(lane.engine.runtime == "loop" for lane in self.lanes)  # all of them check drafts, or none does
+        for lane in self.lanes:
+            lane.drafts = drafts
 
     def _key(self, spec: LaneSpec) -> str:
         stamp, machine = self.pool.stamp(spec), devices.machine()
@@ -154,8 +157,7 @@ class LiveSteps:
     def _result(self) -> Live:
         """The rows of the live run, beside those of the whole recording at once."""
         for lane in self.lanes:
-            took_s = [(each.buffer_s, each.end_s - each.start_s) for each in lane.passes if each.buffer_s]
-            self.paces.check(self._key(lane.lane), took_s)
+            self.paces.check(self._key(lane.lane), lane.work)
         clip = AudioClip(self.clip_id, self.recording.samples())
         self.caller.tell(1.0, "Transcribing the whole recording at once, to see what live lost")
         offline = compare(
@@ -170,7 +172,9 @@ class LiveSteps:
             repeats=1,
         )
         runs = [self._row(lane, run) for lane in self.lanes if (run := offline.run(lane.lane.lane_id)) is not None]
-        live = offline.model_copy(update={"runs": tuple(runs), "failures": (*self.failures, *offline.failures)})
+        notes = (*offline.notes, *((DRAFTED,) if any(lane.drafts for lane in self.lanes) else ()))
+        update = {"runs": tuple(runs), "failures": (*self.failures, *offline.failures), "notes": notes}
+        live = offline.model_copy(update=update)
         return Live(live=live, passes=tuple(self._passes), offline=offline)
 
     def _row(self, lane: LiveLane, offline: LaneRun) -> LaneRun:

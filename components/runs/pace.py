@@ -1,8 +1,8 @@
 """How long a pass of a lane usually takes on this machine: what a live schedule is made of.
 
 A schedule made of each measured time would differ a little at every run, and so would the words. A pace is measured
-once and kept beside the hub's cache: the same lane then has the same schedule every time.
-Where passes turn out to take much longer or much less, it is forgotten, and measured again the next time.
+once and kept beside the hub's cache: the same lane then has the same schedule every time. One that was measured while
+the machine was busy is not kept; one that passes do not bear out is forgotten, and measured again the next time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from components.core.types import SAMPLING_RATE, AudioClip
+from components.runs.compare import BUSY_RATIO
 from components.runs.measure import measure, warm_up
 
 if TYPE_CHECKING:
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from components.core.caller import Caller
-    from components.engines.base import DecodingOptions, Engine
+    from components.engines.base import DecodingOptions, Engine, EngineOutput
 
 logger = logging.getLogger(__name__)
 
 MARGIN = 1.1
 """Room that a pace leaves for passes that take longer than usual; without it a schedule would fall behind them."""
 
-OFF = 1.6
-"""Factor between what a pace expects and what passes take from which it is measured again."""
+OFF = 1.3
+"""Factor between what a pace expects and what passes take from which it is not believed."""
 
 SHORT_S, LONG_S = 4.0, 14.0
 """Seconds of speech that a pace is measured on."""
@@ -44,13 +45,13 @@ LEAST_PASSES = 5
 
 @dataclass(frozen=True)
 class Pace:
-    """Expected seconds of a pass: ``fixed_s`` and, for each second of audio in the buffer, ``per_second_s``."""
+    """Expected seconds of a pass: ``fixed_s`` and, for each time the decoder runs, ``step_s``."""
 
     fixed_s: float
-    per_second_s: float
+    step_s: float
 
-    def expected_s(self, buffer_s: float) -> float:
-        return self.fixed_s + self.per_second_s * buffer_s
+    def expected_s(self, steps: int) -> float:
+        return self.fixed_s + self.step_s * steps
 
 
 class Paces:
@@ -75,15 +76,17 @@ class Paces:
         """
         pace = self._known.get(key) or self._read().get(key)
         if pace is None:
-            pace = measured_pace(engine, self._speech(), options, caller)
+            pace, busy = measured_pace(engine, self._speech(), options, caller)
+            if busy:
+                return pace
             self._write(key, pace)
         self._known[key] = pace
         return pace
 
-    def check(self, key: str, passes_s: Sequence[tuple[float, float]]) -> None:
-        """Forget a pace that passes do not bear out. ``passes_s``: seconds of audio, and seconds that they took."""
+    def check(self, key: str, passes: Sequence[tuple[int, float]]) -> None:
+        """Forget a pace that passes do not bear out. ``passes``: how often the decoder ran in each, and its seconds."""
         pace = self._known.get(key)
-        ratios = [took_s / pace.expected_s(buffer_s) for buffer_s, took_s in passes_s] if pace is not None else []
+        ratios = [took_s / pace.expected_s(steps) for steps, took_s in passes] if pace is not None else []
         if len(ratios) >= LEAST_PASSES and not 1 / OFF <= median(ratios) <= OFF:
             self._known.pop(key, None)
             self._write(key, None)
@@ -108,7 +111,7 @@ class Paces:
             logger.warning("the paces in %s cannot be kept", self._file.name, exc_info=True)
 
 
-def measured_pace(engine: Engine, speech: AudioClip, options: DecodingOptions, caller: Caller) -> Pace:
+def measured_pace(engine: Engine, speech: AudioClip, options: DecodingOptions, caller: Caller) -> tuple[Pace, bool]:
     """Time an engine on a short and a long piece of speech, the faster of ``REPEATS`` runs each, after one to warm up.
 
     Args:
@@ -117,20 +120,28 @@ def measured_pace(engine: Engine, speech: AudioClip, options: DecodingOptions, c
         options: As the passes will have them.
         caller: Who waits.
 
+    Returns:
+        The pace, and whether the machine was busy: the encoder does the same each time, and took times too far apart.
+
     Raises:
         Cancelled: the caller left.
     """
     warm_up(engine, speech, options, caller=caller)
-    short_s, long_s = (
-        min(
-            measure(engine, _beginning(speech, length_s), options, caller).timing.end_to_end_time_s
-            for _ in range(REPEATS)
-        )
+    found = [
+        [measure(engine, _beginning(speech, length_s), options, caller) for _ in range(REPEATS)]
         for length_s in (SHORT_S, LONG_S)
-    )
-    per_second_s = max(0.0, (long_s - short_s) / (LONG_S - SHORT_S))
-    fixed_s = max(0.0, short_s - per_second_s * SHORT_S)
-    return Pace(MARGIN * fixed_s, MARGIN * per_second_s)
+    ]
+    encoder_s = [each.timing.encoder_time_s for pair in found for each in pair]
+    short_s, long_s = (min(each.timing.end_to_end_time_s for each in pair) for pair in found)
+    short, long = (decoder_steps(pair[0].output) for pair in found)
+    step_s = max(0.0, (long_s - short_s) / max(1, long - short))
+    fixed_s = max(0.0, short_s - step_s * short)
+    return Pace(MARGIN * fixed_s, MARGIN * step_s), max(encoder_s) > BUSY_RATIO * min(encoder_s)
+
+
+def decoder_steps(output: EngineOutput) -> int:
+    """How often the decoder ran for what it wrote: once a token, but for those that were drafted and right."""
+    return round(output.generated_tokens / (output.tokens_per_pass or 1.0))
 
 
 def _beginning(speech: AudioClip, length_s: float) -> AudioClip:

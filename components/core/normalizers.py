@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -132,9 +132,10 @@ NORMALIZERS: Mapping[str, Normalizer] = MappingProxyType(
     {
         each.name: each
         for each in (
-            Normalizer("ours", "ours-1", _ours),
-            Normalizer("whisper", "whisper-1", _whisper),
-            Normalizer("none", "none-1", _none),
+            # A reference is normalised once for all lanes of its clip.
+            Normalizer("ours", "ours-1", lru_cache(maxsize=4)(_ours)),
+            Normalizer("whisper", "whisper-1", lru_cache(maxsize=4)(_whisper)),
+            Normalizer("none", "none-1", lru_cache(maxsize=4)(_none)),
         )
     }
 )

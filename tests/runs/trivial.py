@@ -9,6 +9,8 @@ from components.core.types import ModelInfo, Segment, Transcript
 from components.engines.base import EngineOutput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from components.core.caller import Caller
     from components.core.settings import Settings
     from components.core.types import AudioClip, LaneSpec
@@ -51,6 +53,11 @@ class TrivialEngine:
                 words = words[chance % 3 :]
             text = " ".join(words)
         return EngineOutput(Transcript(text, (Segment(start_s=0.0, end_s=1.0, text=text),), "en"), len(words) + 1)
+
+    def transcribe_batch(
+        self, clips: Sequence[AudioClip], options: DecodingOptions, stopwatch: Stopwatch, caller: Caller
+    ) -> list[EngineOutput]:
+        return [self.transcribe(clip, options, stopwatch, caller) for clip in clips]
 
     def synchronize(self) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import string
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,11 @@ SPECIAL_TOKENS = (
 
 TEACHER_DECODER_LAYERS = 4
 STUDENT_DECODER_LAYERS = 2
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What tests convert and measure is kept beside pytest's own cache, not in the user's."""
+    os.environ.setdefault("HF_HOME", str(config.rootpath / ".pytest_cache" / "huggingface"))
 
 
 @pytest.fixture(scope="session")

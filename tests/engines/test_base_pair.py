@@ -15,8 +15,8 @@ from components.engines.base import DecodingOptions
 from components.engines.device import Device
 from components.engines.pool import Pool
 
-CLIPS = ("rainbow-1", "golden-leaves", "museum")
-"""A man and a woman reading, and a synthesizer; 26 s together."""
+CLIPS = ("rainbow-1", "golden-leaves")
+"""A man and a woman reading; 19 s together."""
 
 LANES = ("whisper", "distil", "speculative", "faster-whisper", "faster-distil")
 

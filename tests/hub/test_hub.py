@@ -86,6 +86,7 @@ def answered(api: httpx.Client, clip: Path, pair: str, *lanes: str) -> tuple[str
     """The event that ends a call of ``/compare``, and its data."""
     (file,) = api.post("/upload", files={"files": (clip.name, clip.read_bytes())}).raise_for_status().json()
     body = {"audio": {"path": file, "meta": {"_type": "gradio.FileData"}}, "pair": pair, "lanes": list(lanes)}
+    body["repeats"] = 1
     event_id = api.post("/call/v2/compare", json=body).raise_for_status().json()["event_id"]
     answer = api.get(f"/call/compare/{event_id}").text
     assert TOKEN not in answer

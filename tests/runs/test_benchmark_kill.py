@@ -18,7 +18,7 @@ from tests.runs.trivial import without_times
 from tests.runs.voice import spoken
 
 CLIPS = 60
-KILLS = int(os.environ.get("KILLS", "20"))
+KILLS = int(os.environ.get("KILLS", "8"))
 TIMEOUT_S = 100
 
 

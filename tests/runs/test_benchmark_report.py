@@ -1,4 +1,4 @@
-"""What a run reports: against jiwer alone, against the truth of a simulation, and at ten thousand rows."""
+"""What a run reports: against jiwer alone, against the truth of a simulation, and over `ROWS` rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from components.runs.benchmark import read_report
 from components.runs.intervals import ratio_intervals
 from tests.runs.voice import spoken
 
-ROWS = int(os.environ.get("ROWS", "10000"))
+ROWS = int(os.environ.get("ROWS", "2000"))
 
 
 def write_manifest(folder, texts, rng=None):

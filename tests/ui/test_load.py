@@ -20,7 +20,7 @@ def test_everybody_is_answered_or_refused_and_memory_stays(tiny_teacher, tiny_st
     for number, clip in enumerate(clips):
         soundfile.write(clip, speechlike_clip.samples[: SAMPLING_RATE * (1 + number)], SAMPLING_RATE)
     with running_app(**pair_variables(tiny_teacher, tiny_student)) as url:
-        unloaded = alone(url, clips, rounds=5)
+        unloaded = alone(url, clips, rounds=2)
         outcome = press(url, server_process(url), clips, unloaded, clients=CLIENTS, seconds=SECONDS, pause_s=1.0)
     assert outcome.hung == 0
     assert outcome.wrong == []

@@ -70,7 +70,6 @@ _SUBSTITUTIONS = tuple(
 
 _WORD = r"\d+(?:st|nd|rd|th|'?s)\b|\d+|'?[\p{L}\p{M}]+(?:'[\p{L}\p{M}]+)*+'?|[$£€₹¥¢]"
 _MAX_ENDINGS = 3
-_NOT_FROM_G = 4
 
 
 @cache

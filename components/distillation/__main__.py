@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,23 +46,19 @@ def distil(args: argparse.Namespace) -> None:
     settings = Settings(**chosen | {"speech": tuple(args.speech)})
     current_process(os.environ)  # a process waits for the others as long as it takes
     accelerator = Accelerator(cpu=args.cpu)
-
-    def say(text: str) -> None:
-        if accelerator.is_main_process:
-            print(text, flush=True)
-
+    say = partial(accelerator.print, flush=True)
     voices = args.synthesizers or installed()
     sources = [open_source(named, voices, args.audio_column, args.text_column) for named in args.speech]
     args.output.mkdir(parents=True, exist_ok=True)
     if accelerator.is_main_process:
         keep_settings(settings, args.output)
     run = Distillation(settings, *load(settings.teacher, settings.dtype), args.output, accelerator)
-    hours = run.collect(sources, args.at_least_hours, say)
+    hours = run.collect(sources, args.at_least_hours)
     say(f"Found {hours:.2f} h of speech in {len(run.windows.listed)} windows.")
     if not (args.output / "state.pt").exists():
         say(f"Labelling and training will take about {duration(run.cost_s())} on this machine.")
-    say("Labels: " + ", ".join(f"{count} {reason}" for reason, count in run.label(say).items()) + ".")
-    run.train(say, args.save_every)
+    say("Labels: " + ", ".join(f"{count} {reason}" for reason, count in run.label().items()) + ".")
+    run.train(args.save_every)
     result = run.finish()
     say(f"Done: agrees with the teacher at {result['held_out_agreement']:.1%} of the tokens of windows held out.")
 
@@ -72,10 +69,12 @@ def export(args: argparse.Namespace) -> None:
     from components.distillation.export import export as write
     from components.distillation.export import push
 
-    settings = args.run_folder / "settings.json"
-    if not settings.exists():
-        raise WhisperSpaceError(f"{args.run_folder.name} holds no run. Name the --output of `distil`.")
-    model, processor = load(json.loads(settings.read_text())["teacher"], args.dtype)
+    if not (args.run_folder / "result.json").exists():
+        raise WhisperSpaceError(
+            f"{args.run_folder.name} holds no finished run. Name the --output of a `distil` that ended."
+        )
+    settings = json.loads((args.run_folder / "settings.json").read_text())
+    model, processor = load(settings["teacher"], args.dtype)
     options = {"licence": args.licence, "layers_only": args.layers_only}
     print(json.dumps(write(model, processor, args.run_folder, args.output, **options)))
     if args.push_to:

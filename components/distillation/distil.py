@@ -22,19 +22,19 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from torch.nn.utils import clip_grad_norm_
 from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
 
 from components.core.errors import ManifestError, SettingsError
-from components.core.wording import duration
 from components.distillation.degrade import degrade
 from components.distillation.labels import Labeller, extract, label_windows, read_labels
 from components.distillation.speech import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from components.distillation.labels import Label
-    from components.runs.sources import Source
+    from components.distillation.speech import Speech
 
     Heard = tuple[torch.Tensor, torch.Tensor]
 
@@ -46,8 +46,6 @@ HELD_OUT_SHARE, HELD_OUT_MOST = 0.02, 64
 
 AVERAGE_DECAY = 0.99
 """The student is an exponential moving average of the weights over about a hundred steps."""
-
-SAY_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -102,6 +100,7 @@ class Distillation:
 
     def __init__(self, settings: Settings, teacher: Any, processor: Any, output: Path, accelerator: Any) -> None:
         self.settings, self.processor, self.output, self.accelerator = settings, processor, output, accelerator
+        self.share = accelerator.process_index, accelerator.num_processes
         self.teacher = teacher.to(accelerator.device).eval().requires_grad_(False)
         self.student = shrink(self.teacher, settings.layers)
         self.trained = trained(self.student)
@@ -111,16 +110,15 @@ class Distillation:
         self.windows = Windows(output)
         self.labels: dict[int, Label] = {}
 
-    def collect(self, sources: Sequence[Source], at_least_hours: float, say: Callable[[str], None]) -> float:
+    def collect(self, sources: Sequence[Speech], at_least_hours: float) -> float:
         """Write the windows of all sources; returns the hours of speech in them.
 
         Raises:
             ManifestError: there is less than ``at_least_hours``: a student of too little speech writes nothing.
         """
         if self.accelerator.is_main_process:
-            for _ in self.windows.collect(sources, self.settings.seed):
-                if len(self.windows.listed) % 100 == 0:
-                    say(f"Reading: {self.windows.hours():.2f} h of speech so far.")
+            for _ in tqdm(self.windows.collect(sources, self.settings.seed), "Reading", unit=" windows"):
+                pass
         self.accelerator.wait_for_everyone()
         self.windows = Windows(self.output)
         if (hours := self.windows.hours()) < at_least_hours:
@@ -130,17 +128,13 @@ class Distillation:
             )
         return hours
 
-    def label(self, say: Callable[[str], None]) -> dict[str, int]:
+    def label(self) -> dict[str, int]:
         """Label every window, each process its share; returns how many labels were kept, and dropped by reason.
 
         Raises:
             ManifestError: too few are left to train on and to judge by.
         """
-        share, began = (self.accelerator.process_index, self.accelerator.num_processes), time.monotonic()
-        missing = (len(self.windows.listed) - len(read_labels(self.output))) // share[1]
-        for done in label_windows(self.labeller, self.windows, self.output, share):
-            left = (time.monotonic() - began) / done * max(missing - done, 0)
-            say(f"Labelling: {done} of {missing} windows, {duration(left)} left.")
+        label_windows(self.labeller, self.windows, self.output, self.share)
         self.accelerator.wait_for_everyone()
         self.labels = read_labels(self.output)
         counts = dict(Counter(label.dropped or "kept" for label in self.labels.values()))
@@ -228,16 +222,17 @@ class Distillation:
         loss = CE_WEIGHT * cross_entropy(written, targets, reduction="sum") + KL_WEIGHT * divergence * TEMPERATURE**2
         return loss, int((written.argmax(-1) == targets).sum())
 
-    def train(self, say: Callable[[str], None], save_every_s: float) -> None:
+    def train(self, save_every_s: float) -> None:
         """From the last saved state to the last step; every process computes the same weights."""
-        state = State(self.trained, self.settings, self.output)
-        settings, share = self.settings, (self.accelerator.process_index, self.accelerator.num_processes)
-        began, first, said, saved = time.monotonic(), state.step, 0.0, time.monotonic()
-        while state.step < settings.steps:
-            batch = self.batch(state.step)
+        settings, (index, count) = self.settings, self.share
+        state, saved = State(self.trained, settings, self.output), time.monotonic()
+        steps = range(state.step, settings.steps)
+        bar = tqdm(steps, "Training", initial=state.step, total=settings.steps, disable=index > 0)
+        for step in bar:
+            batch = self.batch(step)
             positions = sum(len(self.labels[index].tokens) + 1 for index, _ in batch)
             total = torch.zeros(2, device=self.accelerator.device)
-            mine = batch[share[0] :: share[1]]
+            mine = batch[index::count]
             for start in range(0, len(mine), settings.at_once):
                 loss, right = self.losses(mine[start : start + settings.at_once])
                 (loss / positions).backward()
@@ -245,14 +240,10 @@ class Distillation:
             self._reduce_gradients()
             state.update()
             loss, right = (self.accelerator.reduce(total, "sum") / positions).tolist()
-            now = time.monotonic()
-            if now - said > SAY_EVERY_S or state.step in {1, settings.steps}:
-                said, left = now, (now - began) / (state.step - first) * (settings.steps - state.step)
-                told = f"loss {loss:.3f}, agrees with the teacher at {right:.1%} of the tokens"
-                say(f"Step {state.step} of {settings.steps}: {told}; {duration(left)} left.")
-            if self.accelerator.is_main_process and (now - saved > save_every_s or state.step == settings.steps):
+            bar.set_postfix_str(f"loss {loss:.3f}, agrees with the teacher at {right:.1%} of the tokens", refresh=False)
+            if index == 0 and (time.monotonic() - saved > save_every_s or state.step == settings.steps):
                 state.save()
-                saved = now
+                saved = time.monotonic()
         self.accelerator.wait_for_everyone()
         copy_all(state.averaged, list(self.trained.values()))
 
@@ -278,8 +269,7 @@ class Distillation:
         }
         if self.accelerator.is_main_process:
             weights = {name: parameter.detach().cpu().contiguous() for name, parameter in self.trained.items()}
-            save_file(weights, self.output / "layers.partial")
-            (self.output / "layers.partial").replace(self.output / "layers.safetensors")
+            save_file(weights, self.output / "layers.safetensors")
             (self.output / "result.json").write_text(json.dumps(result, indent=1))
         self.accelerator.wait_for_everyone()
         return result
@@ -300,7 +290,7 @@ class Distillation:
         heard_anew = min(trained_on, self.settings.copies * every) if self.settings.copies else trained_on
         counts = every - len(read_labels(self.output)), heard_anew, trained_on
         cost = sum(count * (times[part + 1] - times[part]) for part, count in enumerate(counts))
-        return cost / len(few) / self.accelerator.num_processes
+        return cost / len(few) / self.share[1]
 
 
 class State:
@@ -361,5 +351,4 @@ def keep_settings(settings: Settings, output: Path) -> None:
     theirs = json.loads(path.read_text()) if path.exists() else mine
     if differing := sorted(name for name in mine if theirs.get(name) != mine[name]):
         raise SettingsError(f"{output.name} holds a run with another {', '.join(differing)}. Choose another --output.")
-    if not path.exists():
-        path.write_text(json.dumps(mine, indent=1))
+    path.write_text(json.dumps(mine, indent=1))

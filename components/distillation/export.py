@@ -23,13 +23,7 @@ MOST_FAULTS = 0.02
 
 
 def load_student(teacher: Any, run: Path) -> Any:
-    """The student of a finished run, grafted on its teacher.
-
-    Raises:
-        SettingsError: the run is not finished.
-    """
-    if not (run / "result.json").exists():
-        raise SettingsError(f"{run.name} holds no finished run. Give `distil` the same settings to go on with it.")
+    """The student of a finished run, grafted on its teacher."""
     student = shrink(teacher, json.loads((run / "settings.json").read_text())["layers"])
     weights = load_file(run / "layers.safetensors")
     copy_all([weights[name] for name in trained(student)], list(trained(student).values()))
@@ -69,7 +63,7 @@ def export(teacher: Any, processor: Any, run: Path, output: Path, *, licence: st
 
     Raises:
         CheckpointError: the student writes nothing or loops. Nothing is written then.
-        SettingsError: the run is not finished, or ``output`` holds something.
+        SettingsError: ``output`` holds something.
     """
     if output.exists() and any(output.iterdir()):
         raise SettingsError(f"{output.name} is not empty. Choose another --output.")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tqdm import tqdm
 
 from components.core.errors import SettingsError
 from components.core.scoring import warning_signs, word_errors
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 FURTHEST = 0.3
 """The highest word error rate of a label against a known text: past it the teacher misheard."""
-
 
 GROUP = 8
 """Windows that are labelled together."""
@@ -59,7 +59,7 @@ class Labeller:
                 continue
             for index, tokens in zip(chosen, self.write(windows, chosen, timed=timed), strict=True):
                 text = self.tokenizer.decode([token for token in tokens if token < self.end])
-                dropped = self.fault(tokens, text) or self._far(windows.listed[index].text, text)
+                dropped = self.fault(tokens, text, windows.listed[index].text)
                 yield Label(index, self.prompt(timed=timed), tokens, text.strip(), dropped)
 
     @torch.inference_mode()
@@ -91,17 +91,14 @@ class Labeller:
             raise SettingsError(f"The teacher does not know the language {self.language}. Choose another --language.")
         return self.special.prompt(self.language, timestamps=timed)
 
-    def fault(self, tokens: Sequence[int], text: str) -> str:
-        """``empty`` or ``loop``, where a model wrote nothing or did not stop."""
+    def fault(self, tokens: Sequence[int], text: str, known: str | None = None) -> str:
+        """``empty``, ``loop`` or ``far``: a model wrote nothing, did not stop, or misheard what is ``known``."""
         if not text.strip():
             return "empty"
         ended = len(tokens) + 4 < self.teacher.config.max_target_positions
-        return "loop" if warning_signs(text, len(tokens), ended=ended) else ""
-
-    def _far(self, known: str | None, text: str) -> str:
-        if not known:
-            return ""
-        rate = word_errors(known, text, self.language)[2].wer
+        if warning_signs(text, len(tokens), ended=ended):
+            return "loop"
+        rate = word_errors(known, text, self.language)[2].wer if known else None
         return "far" if rate is not None and rate > FURTHEST else ""
 
     def _timed(self, index: int) -> bool:
@@ -120,20 +117,17 @@ def read_labels(output: Path) -> dict[int, Label]:
     return dict(sorted(labels.items()))
 
 
-def label_windows(labeller: Labeller, windows: Windows, output: Path, share: tuple[int, int]) -> Iterator[int]:
-    """Label every ``share[1]``-th group of windows from ``share[0]`` on; yields how many windows are done.
+def label_windows(labeller: Labeller, windows: Windows, output: Path, share: tuple[int, int]) -> None:
+    """Label every ``share[1]``-th group of windows from ``share[0]`` on.
 
     Groups are the same whatever was done before: a window's label never depends on where a run was interrupted.
     """
     known = read_labels(output)
     groups = [range(start, min(start + GROUP, len(windows.listed))) for start in range(0, len(windows.listed), GROUP)]
     missing = [group for group in groups[share[0] :: share[1]] if not known.keys() >= set(group)]
-    done = 0
     with (output / f"labels-{share[0]}.jsonl").open("a") as file:
         file.write("\n" if file.tell() else "")  # so that a line cut off stands alone
-        for group in missing:
+        for group in tqdm(missing, "Labelling", disable=share[0] > 0):
             for label in labeller.label(windows, group):
                 file.write(json.dumps(asdict(label)) + "\n")
             file.flush()
-            done += len(group)
-            yield done

@@ -15,19 +15,21 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
 from components.core.audio import load_audio
 from components.core.errors import AudioError, ManifestError
 from components.core.types import SAMPLING_RATE, WINDOW_S
-from components.runs.sources import Files, HubDataSet, Item, Manifest
+from components.runs.sources import Files, HubDataSet, Item, Manifest, shuffled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from components.runs.sources import Source
+
+    Speech: TypeAlias = "Source | Spoken"
 
 Row = TypeVar("Row")
 
@@ -64,18 +66,9 @@ class Spoken:
     path: Path
     synthesizers: Sequence[str]
 
-    @property
-    def name(self) -> str:
-        return f"{self.path.name} spoken by {', '.join(self.synthesizers)}"
-
-    def count(self) -> int:
-        return len(self._sentences())
-
-    def items(self, seed: int | None = None) -> Iterator[Item]:
-        sentences = list(enumerate(self._sentences()))
-        if seed is not None:
-            random.Random(seed).shuffle(sentences)
-        for number, sentence in sentences:
+    def items(self, seed: int) -> Iterator[Item]:
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        for number, sentence in shuffled(enumerate(filter(None, map(str.strip, lines))), seed):
             yield Item(f"{self.path.stem}-{number:06}", sentence.encode(), sentence)
 
     def speak(self, sentence: str, seed: int) -> np.ndarray:
@@ -84,9 +77,6 @@ class Spoken:
         said = load_audio(SYNTHESIZERS[str(rng.choice(list(self.synthesizers)))](sentence, rng)).samples
         shape = float(np.clip(np.exp(rng.normal(0, 0.1)), 0.75, 1.25))  # pitch and formants together
         return load_audio((round(shape * SAMPLING_RATE), 0.5 * said / (np.abs(said).max() + 1e-9))).samples
-
-    def _sentences(self) -> list[str]:
-        return [line.strip() for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _espeak(sentence: str, rng: np.random.Generator) -> bytes:
@@ -123,7 +113,7 @@ def installed() -> list[str]:
     return [name for name in SYNTHESIZERS if shutil.which(name) or find_spec(name)]
 
 
-def open_source(named: str, synthesizers: Sequence[str], audio_column: str, text_column: str) -> Source:
+def open_source(named: str, synthesizers: Sequence[str], audio_column: str, text_column: str) -> Speech:
     """A source by what its name looks like: ``.jsonl``, ``.txt``, a folder with audio, else ``ID[,CONFIG],SPLIT``.
 
     Raises:
@@ -166,7 +156,7 @@ class Windows:
         while self.listed and self.listed[-1].clips is None:
             self.listed.pop()  # the rest of a long clip is not there
 
-    def collect(self, sources: Sequence[Source], seed: int) -> Iterator[Window]:
+    def collect(self, sources: Sequence[Speech], seed: int) -> Iterator[Window]:
         """Go on from what is there; yields each window as it is written. Clips that cannot be read are left out."""
         last = self.listed[-1] if self.listed else None
         self.table.write_text("".join(json.dumps(asdict(window)) + "\n" for window in self.listed))
@@ -197,7 +187,7 @@ class Windows:
             return np.frombuffer(file.read(2 * window.samples), "<i2").astype(np.float32) / 32767
 
 
-def _packed(source: Source, seed: int, skipped: int) -> Iterator[tuple[np.ndarray, str | None, int | None]]:
+def _packed(source: Speech, seed: int, skipped: int) -> Iterator[tuple[np.ndarray, str | None, int | None]]:
     """Samples, text, and the clips used up so far: clips in their order, as many a window as fit; long ones are cut."""
     most, gap = int(WINDOW_S * SAMPLING_RATE), np.zeros(int(GAP_S * SAMPLING_RATE), np.float32)
     held: list[np.ndarray] = []
@@ -216,20 +206,16 @@ def _packed(source: Source, seed: int, skipped: int) -> Iterator[tuple[np.ndarra
         alone = random.Random(f"{seed}-{number}").random() < ALONE_SHARE or len(clip) > most
         if held and (alone or sum(map(len, held)) + len(held) * len(gap) + len(clip) > most):
             yield *packed(), number - 1
-        if len(clip) > most:
-            pieces = [clip[start : start + most] for start in range(0, len(clip), most)]
-            for left, piece in zip(range(len(pieces) - 1, -1, -1), pieces, strict=True):
-                yield piece, None, None if left else number
-        elif len(clip):
-            held.append(clip)
-            texts.append(item.text)
+        for start in range(0, len(clip), most):
+            held.append(clip[start : start + most])
+            texts.append(item.text if len(clip) <= most else None)
             if alone:
-                yield *packed(), number
+                yield *packed(), number if start + most >= len(clip) else None
     if held:
         yield *packed(), number
 
 
-def _clip(source: Source, item: Item, seed: int) -> np.ndarray:
+def _clip(source: Speech, item: Item, seed: int) -> np.ndarray:
     """Its samples; none of a sentence that a synthesizer cannot say, or a file that cannot be read."""
     try:
         if isinstance(source, Spoken):

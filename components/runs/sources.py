@@ -73,7 +73,7 @@ class Manifest:
 
     def items(self, seed: int | None = None) -> Iterator[Item]:
         rows: Iterable[manifests.ManifestRow] = manifests.read_manifest(self.path)
-        for row in rows if seed is None else _shuffled(rows, seed):
+        for row in rows if seed is None else shuffled(rows, seed):
             yield Item(row.clip_id, _audio_of(row), row.text, row.language, row.fault)
 
 
@@ -144,7 +144,7 @@ class Files:
         return len(self.paths)
 
     def items(self, seed: int | None = None) -> Iterator[Item]:
-        for path in self.paths if seed is None else _shuffled(self.paths, seed):
+        for path in self.paths if seed is None else shuffled(self.paths, seed):
             yield Item(composed(path.stem) or "clip", path, self._reference(path))
 
 
@@ -356,7 +356,8 @@ PRESETS: Mapping[str, HubDataSet] = MappingProxyType(
 """Data sets that visitors may choose. The first is the Distil-Whisper notebook's: 73 clips of LibriSpeech."""
 
 
-def _shuffled(things: Iterable[Any], seed: int) -> list[Any]:
+def shuffled(things: Iterable[Any], seed: int) -> list[Any]:
+    """In an order that is the same for the same seed."""
     listed = list(things)
     random.Random(seed).shuffle(listed)
     return listed

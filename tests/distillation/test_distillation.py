@@ -20,7 +20,7 @@ from components.distillation.__main__ import load, main
 if TYPE_CHECKING:
     from pathlib import Path
 
-STEPS = "24"
+STEPS = "12"
 HERE = ["--cpu", "--layers", "2", "--batch-size", "4", "--warm-up", "2", "--at-least-hours", "0.001"]
 
 
@@ -63,7 +63,7 @@ def test_the_student_comes_nearer_to_its_teacher(
     finished: Path, tiny_teacher: Path, folder: Path, tmp_path: Path
 ) -> None:
     longer = tmp_path / "longer"
-    assert main(_arguments(tiny_teacher, folder, longer, "--steps", "40", "--learning-rate", "1e-2")) == 0
+    assert main(_arguments(tiny_teacher, folder, longer, "--steps", "24", "--learning-rate", "1e-2")) == 0
     before, after = (json.loads((run / "result.json").read_text())["held_out_agreement"] for run in (finished, longer))
     assert after > before
 

@@ -37,10 +37,10 @@ LANGUAGE_S = 5.0
 
 def paces_of_this_machine() -> Paces:
     """Measured on the shipped clips, kept beside the hub's cache."""
-    return Paces(cache_folder("live") / "paces.json", _long_example)
+    return Paces(cache_folder("live") / "paces.json", long_example)
 
 
-def _long_example() -> AudioClip:
+def long_example() -> AudioClip:
     """The first shipped clip of a person that is long enough."""
     for row in read_manifest(catalog.EXAMPLES):
         clip = load_audio(row.audio) if row.text else None

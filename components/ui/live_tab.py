@@ -42,7 +42,7 @@ PROBLEMS = {
 GETTING_READY = "Getting the models ready… You can speak already: nothing is lost."
 LISTENING = "Listening."
 REPLAYING = "Replaying as fast as this machine can; the clocks are those of a live run."
-WORKING_OFF = "The recording has ended. Working off what is left of it…"
+WORKING_OFF = "The recording has ended. Working off what is left of it, then the whole at once…"
 
 
 @dataclass
@@ -67,12 +67,13 @@ class Listening:
     def caller(self) -> Caller:
         return Caller(cancelled=self.unwanted)
 
-    @property
-    def says(self) -> str:
-        """The state of things, for a person."""
+    def says(self, processed_s: float) -> str:
+        """The state of things, for a person. ``processed_s``: seconds of the recording that all lanes have heard."""
         if self.microphone is None:
             return REPLAYING
-        return WORKING_OFF if self.microphone.ended else LISTENING
+        if not self.microphone.ended:
+            return LISTENING
+        return f"{WORKING_OFF} {processed_s:.0f} of {self.microphone.recording.length_s:.0f} s are done."
 
 
 class LiveTab:
@@ -219,6 +220,7 @@ class LiveTab:
         """What each pass changes on the page, and at last the verdict."""
         passes: list[LivePass] = []
         page_lags_s: dict[str, float] = {}
+        processed_s: dict[str, float] = {}
         chosen = (values[self.shared.choices.pair], values[self.shared.choices.lanes])
         lanes = [lane.lane_id for lane in self.lab.offer.choose(*chosen)]
         try:
@@ -230,8 +232,10 @@ class LiveTab:
                         break
                     if event is not None:
                         passes.append(event)
+                        processed_s[event.lane_id] = event.audio_end_s
                         self._note_page_lag(page_lags_s, event, listening)
-                    yield self._so_far(passes, lanes, page_lags_s) | {self.status: html.message(listening.says)}
+                    says = listening.says(min(processed_s.values(), default=0.0))
+                    yield self._so_far(passes, lanes, page_lags_s) | {self.status: html.message(says)}
         except Refused as refused:
             status = html.message(refused.message, problem=not refused.cancelled)
             if not listening.ticket.replaced:
@@ -242,7 +246,9 @@ class LiveTab:
 
     def _note_page_lag(self, page_lags_s: dict[str, float], done: LivePass, listening: Listening) -> None:
         """How far the page lies behind the speaker, by the wall's clock: only while somebody speaks."""
-        if listening.microphone is not None and not listening.microphone.ended:
+        if listening.microphone is not None and listening.microphone.ended:
+            page_lags_s.clear()
+        elif listening.microphone is not None:
             page_lags_s[done.lane_id] = listening.microphone.recording.length_s - done.audio_end_s + done.policy_lag_s
 
     def _so_far(self, passes: list[LivePass], lanes: list[str], page_lags_s: dict[str, float]) -> dict[Any, Any]:

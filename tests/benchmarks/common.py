@@ -89,8 +89,8 @@ def within(wers: Mapping[str, float | None], points: float) -> bool:
     return not known or 100 * (max(known) - min(known)) <= points
 
 
-def finish(name: str, options: argparse.Namespace, result: dict[str, Any], *, passed: bool) -> int:
-    """Print and save the result with the machine's stamp; the exit code: 0 where the goal is met, else 1."""
+def save(name: str, options: argparse.Namespace, result: dict[str, Any], *, passed: bool | None = None) -> str:
+    """Write the result, as far as it is known, with the machine's stamp; returns the JSON."""
     whole = {
         "benchmark": name,
         "passed": passed,
@@ -101,8 +101,13 @@ def finish(name: str, options: argparse.Namespace, result: dict[str, Any], *, pa
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     text = json.dumps(whole, indent=2)
-    print(text)
     options.results.mkdir(parents=True, exist_ok=True)
     (options.results / f"{name}.json").write_text(text + "\n")
+    return text
+
+
+def finish(name: str, options: argparse.Namespace, result: dict[str, Any], *, passed: bool) -> int:
+    """Print and save the result; the exit code: 0 where the goal is met, else 1."""
+    print(save(name, options, result, passed=passed))
     print(f"{name}: {'met' if passed else 'MISSED'}")
     return 0 if passed else 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import soundfile
 
-from components.core.errors import LaneError, ManifestError
+from components.core.caller import NOBODY
+from components.core.errors import BusyError, LaneError, ManifestError
 from components.core.files import read_rows
 from components.core.types import LaneFailure, LiveFigures, WordErrors
 from components.report import text
@@ -102,3 +104,17 @@ def test_clips_without_a_reference_have_lags_alone():
     totals = live_totals([(LiveFigures(pass_lags_s=((1.0, 2.0),)), None)], seed=0, resamples=10)
     assert (totals.passes, totals.wer_difference, totals.wer_difference_interval) == (1, None, None)
     assert live_totals([], seed=0, resamples=10) is None
+
+
+def test_a_run_that_has_begun_keeps_its_turn(lab, monkeypatch):
+    """However many wait by then: only its first step may be refused."""
+    monkeypatch.setattr("components.runs.live_service.MAX_WAITING", 0)
+    begun, late = (lab.live_service._on_device(NOBODY) for _ in range(2))
+    assert begun(lambda: 1) == 1
+    with ThreadPoolExecutor() as pool:
+        with lab.queue.turn():
+            with pytest.raises(BusyError):
+                late(lambda: 2)
+            waiting = pool.submit(begun, lambda: 3)
+            assert not waiting.done()
+        assert waiting.result(timeout=5) == 3

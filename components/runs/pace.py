@@ -2,7 +2,7 @@
 
 A schedule made of each measured time would differ a little at every run, and so would the words. A pace is measured
 once and kept beside the hub's cache: the same lane then has the same schedule every time. One that was measured while
-the machine was busy is not kept; one that passes do not bear out is forgotten, and measured again the next time.
+the machine was busy is not kept for the next process; one that passes do not bear out is measured again the next time.
 """
 
 from __future__ import annotations
@@ -77,9 +77,8 @@ class Paces:
         pace = self._known.get(key) or self._read().get(key)
         if pace is None:
             pace, busy = measured_pace(engine, self._speech(), options, caller)
-            if busy:
-                return pace
-            self._write(key, pace)
+            if not busy:
+                self._write(key, pace)
         self._known[key] = pace
         return pace
 

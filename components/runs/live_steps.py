@@ -37,7 +37,7 @@ LANGUAGE_S = 5.0
 
 def paces_of_this_machine() -> Paces:
     """Measured on the shipped clips, kept beside the hub's cache."""
-    return Paces(cache_folder("live") / "paces.json", long_example)
+    return Paces(cache_folder("live") / "steps.json", long_example)
 
 
 def long_example() -> AudioClip:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 # What the fields are called: ours first, then NeMo's and those of the hub's data sets.
-ID_FIELDS = ("clip_id", "id", "utt_id", "key")
+ID_FIELDS = ("clip_id", "id", "audio_id", "utt_id", "utterance_id", "key")
 AUDIO_FIELDS = ("audio", "audio_filepath", "file", "file_name", "filename", "path", "audio_path", "wav")
-TEXT_FIELDS = ("text", "sentence", "transcription", "transcript", "reference", "normalized_text")
+TEXT_FIELDS = ("text", "sentence", "transcription", "transcript", "reference")
+TEXT_FIELDS += ("raw_transcription", "raw_text", "normalized_text")
 LANGUAGE_FIELDS = ("language", "lang", "locale")
 
 MAX_ID = 1_000
@@ -238,6 +239,7 @@ def _row(path: Path, number: int, fields: dict[str, Any] | str, seen: set[str]) 
     spare_id = f"line-{number}"
     if isinstance(fields, str):
         return ManifestRow(spare_id, path.parent, fault=fields)
+    fields = {name.lower(): value for name, value in fields.items()}
     clip_id, audio, text = "", None, None
     try:
         named = _first(fields, ID_FIELDS)

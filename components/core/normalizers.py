@@ -133,7 +133,7 @@ NORMALIZERS: Mapping[str, Normalizer] = MappingProxyType(
         each.name: each
         for each in (
             # A reference is normalised once for all lanes of its clip.
-            Normalizer("ours", "ours-1", lru_cache(maxsize=4)(_ours)),
+            Normalizer("ours", "ours-2", lru_cache(maxsize=4)(_ours)),
             Normalizer("whisper", "whisper-1", lru_cache(maxsize=4)(_whisper)),
             Normalizer("none", "none-1", lru_cache(maxsize=4)(_none)),
         )

@@ -37,7 +37,7 @@ SAVED_SPEED = ROOT / "tests" / "benchmarks" / "results"
 SPEED_SCHEMA = SAVED_SPEED / "schema" / "speed.json"
 """JSON schema of a speed run, for other programs."""
 
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_SIGNS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - spreadsheets of the far East take the wide ones
 """A cell of a CSV that starts with one of these is run by spreadsheets."""
 
 BYTE_ORDER_MARK = "\ufeff"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import regex
@@ -92,7 +93,7 @@ def _shared(start_s: float, end_s: float, text: str) -> Iterator[Cue]:
     blocks = list(_blocks(text))
     widths = [sum(map(columns, block)) or 1 for block in blocks]
     end_s = max(end_s, start_s + MIN_CUE_S * len(blocks))
-    each_s = (end_s - start_s - MIN_CUE_S * len(blocks)) / sum(widths)
+    each_s = (end_s - start_s - MIN_CUE_S * len(blocks)) / max(1, sum(widths))
     for block, width in zip(blocks, widths, strict=True):
         stop_s = start_s + MIN_CUE_S + width * each_s
         yield Cue(start_s, stop_s, block)
@@ -101,34 +102,34 @@ def _shared(start_s: float, end_s: float, text: str) -> Iterator[Cue]:
 
 def _blocks(text: str) -> Iterator[tuple[str, ...]]:
     """The text as one or two lines at a time, two of nearly one length where there are two."""
+    text = regex.sub(r"[\p{Cc}--\s]+", "", text, flags=regex.V1)
     lines = _lines(text, LINE_COLUMNS)
+    right_to_left = _runs_right_to_left(text)
     for first in range(0, len(lines), LINES):
         block = lines[first : first + LINES]
         if len(block) == LINES:
             block = _balanced(block)
-        yield tuple(_marked(line) for line in block)
+        yield tuple(line.strip().join(_RIGHT_TO_LEFT) if right_to_left else line.strip() for line in block)
 
 
 def _balanced(block: list[str]) -> list[str]:
-    for width in range(max(map(columns, block)) // 2, LINE_COLUMNS):
-        lines = _lines(_joined(block), width)
+    text = "".join(block)
+    longest = max(map(columns, _pieces(text, LINE_COLUMNS)))
+    for width in range(max(columns(text) // 2, longest), LINE_COLUMNS):
+        lines = _lines(text, width)
         if len(lines) <= LINES:
             return lines
     return block
 
 
-def _joined(block: list[str]) -> str:
-    space = "" if regex.match(rf"[{_UNSPACED}]", block[1]) and regex.search(rf"[{_UNSPACED}]$", block[0]) else " "
-    return space.join(block)
-
-
 def _lines(text: str, width: int) -> list[str]:
+    """Lines with the space that ends them, if one does: a word may be broken."""
     lines = [""]
     for piece in _pieces(" ".join(text.split()), width):
         if columns((lines[-1] + piece).rstrip()) > width and lines[-1].strip():
             lines.append("")
         lines[-1] += piece if lines[-1] else piece.lstrip()
-    return [line.strip() for line in lines if line.strip()]
+    return [line for line in lines if line.strip()]
 
 
 def _pieces(text: str, width: int) -> Iterator[str]:
@@ -155,7 +156,7 @@ def columns(text: str) -> int:
     return width
 
 
-def _marked(line: str) -> str:
-    """Tell a player that the line runs from right to left, where its first letter does."""
-    first = next((kind for kind in map(unicodedata.bidirectional, line) if kind in {"L", "R", "AL"}), "L")
-    return line if first == "L" else line.join(_RIGHT_TO_LEFT)
+def _runs_right_to_left(text: str) -> bool:
+    """Whether most letters do: a player is told, since a line may begin with a name in Latin letters."""
+    kinds = Counter(map(unicodedata.bidirectional, text))
+    return kinds["R"] + kinds["AL"] > kinds["L"]

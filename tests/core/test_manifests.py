@@ -65,6 +65,9 @@ def test_encodings_and_line_ends(tmp_path, encoding, end):
         ({"clip_id": 0, "audio": "x.wav", "text": 5}, ("0", "x.wav", "5")),
         ({"clip_id": "e\u0301", "audio": "x.wav", "text": ""}, ("é", "x.wav", "")),
         ({"clip_id": "a\ud800\nb", "audio": "x.wav", "text": None, "sentence": "c"}, ("a? b", "x.wav", "c")),
+        ({"audio_id": "v", "audio": "x.ogg", "raw_text": "A b."}, ("v", "x.ogg", "A b.")),
+        ({"file_name": "x.wav", "raw_transcription": "A b."}, ("x", "x.wav", "A b.")),
+        ({"Audio": "x.wav", "Text": "a b"}, ("x", "x.wav", "a b")),
         ({"audio": "wavs\\x.wav"}, ("x", "wavs\\x.wav", None)),
     ],
 )

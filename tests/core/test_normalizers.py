@@ -57,6 +57,7 @@ INVISIBLE = [
     ("\ue000hello\ufffd", "hello"),
     ("h\U000e0041ello", "hello"),
     ("hel\ud800lo", "hello"),
+    ("hel\ufff9lo", "hello"),
     ("\uff28ello \ufb01sh", "hello fish"),
 ]
 
@@ -133,6 +134,17 @@ B-52 | b fifty two
 the 1800’s | the eighteen hundreds
 १२३ | 123
 ３ apples | three apples
+the 100th day | the hundredth day
+a couple of 100s | a couple of hundreds
+1-800-555-0123 | one eight hundred five five five oh one two three
+half a mile | ½ a mile
+minus five | negative five
+Henry VIII | Henry the eighth
+Louis XIV of France | Louis the fourteenth of France
+Chapter IV | chapter four
+World War II | World War 2
+x² + y³ | x squared plus y cubed
+100 m² | a hundred square metres
 """)
 
 MONEY_AND_TIMES = table("""
@@ -153,6 +165,12 @@ $1,000.50 | one thousand dollars and fifty cents
 20 € | twenty euros
 ¥100 | one hundred yen
 a $5 bill | a five-dollar bill
+US$5 | five US dollars
+US$2.5 million | two point five million US dollars
+5 USD | five US dollars
+EUR 20 | twenty euros
+$5-10 | five to ten dollars
+$5–$10 | 5 to 10 dollars
 eleven o’clock | 11 o'clock
 ten o'clock | 10:00
 10:30 a.m. | ten thirty AM
@@ -179,6 +197,13 @@ e.g. this | eg this
 A.I. | AI
 Prof. Jones, Jr. | professor Jones junior
 TV | T.V.
+J.R.R. Tolkien | J. R. R. Tolkien
+J K Rowling | J.K. Rowling
+Apt. 5, Mt. Vernon | apartment five Mount Vernon
+Acme Inc. and Acme Ltd. | Acme incorporated and Acme limited
+vol. 3 | volume three
+Ft. Worth, 3 ft. | Fort Worth three feet
+w/o milk, w/ sugar | without milk with sugar
 """)
 
 SIGNS = table("""
@@ -201,6 +226,10 @@ C# | C sharp
 a < b | a less than b
 90 km/h | ninety kilometers per hour
 donâ€™t | don't
+±5 | plus or minus five
+~5 | about five
+5 ≥ 3 | five greater than or equal to three
+www.bbc.co.uk | www dot bbc dot co dot uk
 """)
 
 SPELLINGS = table("""
@@ -221,6 +250,16 @@ any one | anyone
 to-morrow | tomorrow
 till, ’til | till until
 y'know | you know
+alot | a lot
+donut | doughnut
+hafta | have to
+good night | goodnight
+wi-fi | wifi
+co-worker | coworker
+co-operate | co operate
+non-profit, anti-war | nonprofit anti war
+re-elect | reelect
+Smith and Co said | Smith & Co. said
 """)
 
 MARKUP = [
@@ -255,6 +294,10 @@ MARKUP = [
     ("0:12\nhello\n0:15\nthere", "hello there", 2),
     ("00:00:12 hello\n00:00:15 there", "hello there", 2),
     ("{\\an8}hello", "hello", 0),
+    ("Dr. Smith: hello there", "hello there", 1),
+    ("John (off-screen): hello there", "hello there", 1),
+    ("Speaker A: hello Speaker B: there", "hello there", 2),
+    ("(00:12) hello", "hello", 1),
 ]  # fmt: skip
 
 LANGUAGES = table("""
@@ -270,6 +313,17 @@ de | 3,5 | drei Komma fünf
 de | A & B | A und B
 de | äh ja | ja
 de | T-Rex | T Rex
+de | z. B. 1.000 Euro | zum Beispiel tausend Euro
+de | einhundertzwanzig | 120
+es | $20 | veinte dólares
+es | el Sr. López | el señor López
+fr | Mme Dupont | madame Dupont
+ro | ştiinţă | știință
+ca | col·legi | collegi
+ru | № 5 | номер 5
+ar | إلى أين | الى اين
+hi | हिन्दी | हिंदी
+th | เเม่ | แม่
 fr | l’accident | l'accident
 fr | 50 % de 1 000 | cinquante pour cent de mille
 fr | cœur | coeur
@@ -292,6 +346,13 @@ hi | १२३ | 123
 zh | 砸自己的脚 | 砸自己的腳
 zh | ２０１９年１５個 | 二零一九年十五个
 zh | 105 | 一百零五
+zh | 20% | 百分之二十
+zh | 3.5 | 三点五
+zh | 10000 | 一万
+zh | 120500 | 十二万零五百
+zh | 5000万 | 五千万
+ja | 2024年 | 二千二十四年
+ja | 15,000円 | 一万五千円
 ja | 25 | 二十五
 ja | ｶﾀｶﾅ | カタカナ
 th | 25 | ยี่สิบห้า
@@ -315,6 +376,10 @@ DIFFERENT = [
     ("en", "five dollars", "five pounds", 1),
     ("en", "ten o'clock", "ten", 1),
     ("en", "yes", "yeah", 1),
+    ("en", "±5", "5", 3),
+    ("en", "Henry VIII", "Henry VII", 1),
+    ("en", "US$5", "$5", 1),
+    ("en", "alot different", "different", 2),
     ("hi", "की", "का", 1),
     ("hi", "कि", "की", 1),
     ("bn", "কি", "কী", 1),
@@ -466,34 +531,3 @@ def test_hostile_texts_take_linear_time(name, language):
         started = time.process_time()
         normalise(text, language, name)
         assert time.process_time() - started < 1, piece  # quadratic time would take ten or more
-
-
-ALPHABETS = "az АЯ ΑΩ את ءي अह অহ அஹ กฮ กฮ ກຮ ကအ កអ 가힣 ぁん ァン 一龥 აჰ աֆ ሀፐ ཀཨ ਅਹ".split()
-
-
-def random_text(rng: random.Random) -> str:
-    first, last = map(ord, rng.choice(ALPHABETS))
-    words = []
-    for _ in range(rng.randrange(12)):
-        letters = [chr(rng.randint(first, last)) for _ in range(rng.randint(1, 7))]
-        words.append(
-            "".join(letters)
-            if rng.random() < 0.8
-            else rng.choice(["é", "12", "1.5", "it's", "ḱ", "Å", "…", "(a)", "-3"])
-        )
-    return " ".join(words)
-
-
-@pytest.mark.parametrize("seed", range(300))
-def test_random_texts(seed):
-    """The same text has no errors; invisible characters and Unicode's forms change none."""
-    rng = random.Random(seed)
-    one, other = random_text(rng), random_text(rng)
-    language = rng.choice(["en", "de", "fr", "tr", "hi", "ar", "he", "th", "zh", "ja", "ko", "ru", None])
-    errors = word_errors(one, other, language).errors
-    assert word_errors(one, one, language).errors.edits == 0
-    for form in ("NFC", "NFD"):
-        assert word_errors(unicodedata.normalize(form, one), other, language).errors == errors
-        assert word_errors(one, unicodedata.normalize(form, other), language).errors == errors
-    unseen = "".join(rng.choice(["", "", "\u200b", "\u00ad", "\ufeff", "\u200e", "\u2060"]) + each for each in one)
-    assert word_errors(unseen, other, language).errors == errors

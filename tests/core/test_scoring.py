@@ -17,7 +17,7 @@ def test_word_errors_are_those_of_the_alignment():
     assert score.normalized_reference == "the cat sat there on the mat"
     assert score.normalized_text == "the bat sat there on mat all of it"
     assert score.errors == WordErrors(
-        substitutions=3, deletions=0, insertions=2, reference_words=7, normalizer="ours-1"
+        substitutions=3, deletions=0, insertions=2, reference_words=7, normalizer="ours-2"
     )
     assert score.errors.wer == 5 / 7
     assert word_errors("red green blue black", "red blue black white", "en").errors.wer == 0.5

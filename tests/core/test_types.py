@@ -139,10 +139,10 @@ def test_a_speed_ups_range_is_that_of_its_rounds():
 
 
 def test_word_errors_add_up_and_say_where_they_do_not_mix():
-    words = WordErrors(substitutions=1, reference_words=4, normalizer="ours-1")
+    words = WordErrors(substitutions=1, reference_words=4, normalizer="ours-2")
     total = sum((words, words), WordErrors())
-    assert (total.wer, total.unit, total.normalizer) == (0.25, "word", "ours-1")
-    characters = WordErrors(insertions=1, reference_words=2, unit="character", normalizer="ours-1")
+    assert (total.wer, total.unit, total.normalizer) == (0.25, "word", "ours-2")
+    characters = WordErrors(insertions=1, reference_words=2, unit="character", normalizer="ours-2")
     assert (words + characters).unit == "mixed"
     assert WordErrors().wer is None
 

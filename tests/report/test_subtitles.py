@@ -120,6 +120,19 @@ def test_other_parsers_read_the_same(text, line_end):
     ]
 
 
+def test_a_broken_word_gets_no_space_and_no_whole_word_is_broken():
+    address = f"https://example.org/{'a' * 70}"
+    ((_, _, first), (_, _, second)) = cues(segments(f"See {address} now."))
+    assert "".join(first + second) == f"See{address} now."
+    word = "Rindfleischetikettierungsüberwachungsamt"
+    assert word in cues(segments(f"Das ist vom {word} so."))[0].lines
+
+
+def test_controls_are_left_out():
+    assert cues(segments("a\x00b\x1bc"))[0].lines == ("abc",)
+    assert cues(segments("\x00")) == []
+
+
 def test_line_ends():
     for written in (to_srt(segments(LONG), "\r\n"), to_vtt(segments(LONG), "\r\n")):
         assert "\n" not in written.replace("\r\n", "")
@@ -131,6 +144,7 @@ def test_lines_from_right_to_left_say_so():
         for cue in cues(segments(TEXTS[name])):
             assert all(line[0] == "\u202b" and line[-1] == "\u202c" for line in cue.lines)
     assert cues(segments("He said שלום."))[0].lines == ("He said שלום.",)
+    assert all(line[0] == "\u202b" for cue in cues(segments("NASA " + TEXTS["hebrew"])) for line in cue.lines)
 
 
 def test_no_cue_over_another_whatever_the_segments():

@@ -82,9 +82,9 @@ SCORED = {"normalized_reference", "normalized_text", "word_errors", "normalizer"
 
 def test_every_row_is_scored_and_all_else_is_kept(runs):
     result = rescore(runs)
-    assert (result.normalizer, result.rows, result.refused) == ("ours-1", 4, 0)
+    assert (result.normalizer, result.rows, result.refused) == ("ours-2", 4, 0)
     header, *rows = lines(runs)
-    assert header == {**HEADER, "settings": {**HEADER["settings"], "normalizer": "ours-1"}}
+    assert header == {**HEADER, "settings": {**HEADER["settings"], "normalizer": "ours-2"}}
     for before, after in zip(ROWS, rows, strict=True):
         kept = before.keys() - SCORED
         assert {key: after[key] for key in kept} == {key: before[key] for key in kept}

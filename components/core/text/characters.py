@@ -21,7 +21,7 @@ _BEFORE_NFKC: Mapping[int, str] = str.maketrans(
     | dict.fromkeys("‐‑−﹣－", "-")
     # NFKC would glue these to the number or the word before them.
     | {"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⅛": " 1/8", "⅜": " 3/8", "⅝": " 5/8"}
-    | {"⅞": " 7/8", "№": "No. ", "™": " ", "℠": " ", "…": " ", "٪": "%", "ﷺ": " ", "ﷻ": " "}
+    | {"⅞": " 7/8", "²": "^2", "³": "^3", "™": " ", "℠": " ", "…": " ", "٪": "%", "ﷺ": " ", "ﷻ": " "}
 )
 _MOJIBAKE = re.compile("[\u00c2-\u00f4][\u0080-\u00ac\u00ae-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
 
@@ -47,7 +47,7 @@ def visible(text: str) -> str:
         import ftfy
 
         text = ftfy.fix_encoding(text)
-    text = pattern(r"[\p{DI}\p{Cs}]+").sub("", text)
+    text = pattern(r"[\p{DI}\p{Cs}\uFFF9-\uFFFB]+").sub("", text)
     text = unicodedata.normalize("NFC", with_few_marks(text).translate(_BEFORE_NFKC)).replace(" \u0301", "'")
     return pattern(r"[\p{Cc}\p{Co}\p{Cn}\uFFFD--\s]+").sub("", text)
 
@@ -62,13 +62,21 @@ def folded(text: str, language: str) -> str:
 
     Case folded: ``ß`` is ``ss``, a final sigma a sigma; Turkish and Azeri keep their two kinds of i apart.
     """
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFKC", text.replace("№", _NUMBER_SIGN.get(language, "No. ")))
     if language in {"tr", "az"}:
         text = text.replace("I", "ı").replace("İ", "i")
     text = unicodedata.normalize("NFKC", text.casefold().replace("i\u0307", "i"))
-    # Thai and Lao AM, which NFKC takes apart, as they are typed.
-    text = text.replace("\u0e4d\u0e32", "\u0e33").replace("\u0ecd\u0eb2", "\u0eb3").replace("\u2044", "/")
+    # Thai and Lao AM, which NFKC takes apart, as they are typed; Thai AE that was typed as two E.
+    text = (
+        text.replace("\u0e40\u0e40", "\u0e41")
+        .replace("\u0e4d\u0e32", "\u0e33")
+        .replace("\u0ecd\u0eb2", "\u0eb3")
+        .replace("\u2044", "/")
+    )
     return pattern(r"[\p{Nd}--[0-9]]").sub(lambda digit: str(unicodedata.digit(digit[0], digit[0])), text)
+
+
+_NUMBER_SIGN = {"ru": "номер ", "uk": "номер ", "bg": "номер "}
 
 
 def without_accents(text: str) -> str:

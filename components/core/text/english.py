@@ -6,26 +6,49 @@ import json
 import re
 import tomllib
 from functools import cache
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.text.characters import pattern, without_accents
-from components.core.text.numbers import Numbers
+from components.core.text.numbers import Numbers, ordinal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _HERE = Path(__file__).parent
-_DOMAINS = "com|org|net|edu|gov|int|io|ai|dev|app|info|biz|tv|me|eu|uk|de|fr|es|it|nl|ch|ca|us|au|jp|py|js|txt|pdf|exe"
+_DOMAINS = (
+    "com|co|org|net|edu|gov|int|io|ai|dev|app|info|biz|tv|me|eu|uk|de|fr|es|it|nl|ch|ca|us|au|jp|py|js|txt|pdf|exe"
+)
 _MONTHS = {
     "jan": "january", "feb": "february", "mar": "march", "apr": "april", "jun": "june", "jul": "july", "aug": "august",
     "sep": "september", "sept": "september", "oct": "october", "nov": "november", "dec": "december",
 }  # fmt: skip
+_LENGTHS = {
+    "km": "kilometers", "cm": "centimeters", "mm": "millimeters", "m": "meters", "ft": "feet", "mi": "miles",
+}  # fmt: skip
+_ROMAN_VALUES = {
+    "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8, "ix": 9, "x": 10, "xi": 11, "xii": 12, "xiii": 13,
+    "xiv": 14, "xv": 15, "xvi": 16, "xvii": 17, "xviii": 18, "xix": 19, "xx": 20, "xxi": 21,
+}  # fmt: skip
+_ROMAN = "|".join(_ROMAN_VALUES)
+_KINGS = "|".join(roman for roman in _ROMAN_VALUES if roman not in {"v", "vi", "x", "xi"})
+_COUNTED = "chapter|act|scene|part|volume|book|section|article|title|phase|type|stage|level|war|bowl|appendix|canto"
 
 _SUBSTITUTIONS = tuple(
     (part, re.compile(found), replaced)
     for part, found, replaced in (
         (",", r"(?<=\d),(?=\d{3}(?!\d))", ""),
+        ("/", r"\bw/o\b", "without"),
+        ("/", r"\bw/(?!\S)", "with"),
+        ("apt", r"\bapt\.", "apartment"),
+        # Dollars of the US and currencies by their codes stand after the number when they are said.
+        (
+            "",
+            r"\b(us\$|usd|eur|gbp|jpy|inr)\s?(\d[\d.]{0,20}(?:\s?(?:[kmb]|bn|thousand|[mbtr]{1,2}illion)\b)?)",
+            lambda found: f"{found[2]} {found[1].replace('$', 'd')}",
+        ),
+        ("", r"([$£€])\s?(\d{1,9})\s?[-–]\s?\1?(?=\d)", r"\2 to \1"),
         # a.m., U.S.A., e.g.
         (".", r"(?<![a-z.])((?:[a-z]\.)++[a-z]?)(?![a-z])", lambda found: _joined(found[1])),
         ("ph", r"\bph\.\s?d\b\.?", "phd"),
@@ -42,6 +65,7 @@ _SUBSTITUTIONS = tuple(
         (":00", r"(?<![\d:])(\d{1,2}):00(?![\d:])", r"\1 oclock "),
         # Fractions of a few parts; 24/7 and 9/11 are none.
         ("/", r"(?<![\d/])(\d{1,4})\s{1,3}([13])/([24])(?![\d/])", lambda found: _mixed(*found.groups())),
+        ("1/2", r"(?<![\d/])1/2(?=\s{1,3}an?\b)", "half"),
         (
             "/",
             r"(?<![\d/])([1-9])/(10|[2-9])(?![\d/])",
@@ -49,7 +73,6 @@ _SUBSTITUTIONS = tuple(
         ),
         # A minus is a hyphen before a number and after none.
         ("", r"(?<![^\s(\[\"])[-–](?=\.?\d|[$£€]\d)", " minus "),
-        ("negative", r"\bnegative(?=\s{1,3}\d)", "minus"),
         ("www.", r"\bwww\.", "www dot "),
         ("/", r"(?<=\.com|\.org|\.net|\.gov|\.edu)/(?=\w)", " slash "),
         (".", rf"(?<=[a-z0-9])\.(?=(?:{_DOMAINS})\b)", " dot "),
@@ -64,12 +87,23 @@ _SUBSTITUTIONS = tuple(
         ("<", r"(?<=\s)<(?=\s)", " less than "),
         (">", r"(?<=\s)>(?=\s)", " greater than "),
         ("km/h", r"km/h\b", " kph "),
+        ("^2", r"(?<=\d)\s?(km|cm|mm|m|ft|mi)\^2", lambda found: f" square {_LENGTHS[found[1]]} "),
+        ("^2", r"\^2(?!\d)", " squared "),
+        ("^3", r"\^3(?!\d)", " cubed "),
+        ("~", r"~(?=\s?\d)", " about "),
+        # A part of something is counted; a king is the eighth.
+        ("", rf"\b({_COUNTED})\s({_ROMAN})\b", lambda found: f"{found[1]} {_ROMAN_VALUES[found[2]]}"),
+        ("", rf"(?<=[a-z]\s)({_KINGS})\b(?!['.])", lambda found: f"the {ordinal(_ROMAN_VALUES[found[1]])}"),
+        # Prefixes that some people write apart.
+        ("", r"(?<![\w'])(non|anti|multi|semi|re|pre)[- ](?=[a-z])", r"\1"),
+        ("co", r"(?<!and )(?<!& )(?<![\w'])co[- ](?=[a-z])", "co"),
     )
 )
 """What stands in every match, what is found, what takes its place: a text without the first is not searched."""
 
 _WORD = r"\d+(?:st|nd|rd|th|'?s)\b|\d+|'?[\p{L}\p{M}]+(?:'[\p{L}\p{M}]+)*+'?|[$£€₹¥¢]"
 _MAX_ENDINGS = 3
+_INITIALS, _MOST_INITIALS = frozenset("bcdefghjklmnpqrstuvwxyz"), 3
 
 
 @cache
@@ -116,10 +150,23 @@ def english_words(text: str) -> list[str]:
     text = _signs().sub(lambda sign: f" {signs[sign[0]]} ", text)
     words = list(_expanded(pattern(_WORD).findall(text)))
     fillers, spelling = _word_set("fillers"), spellings()
-    words = list(_replaced([word for word in words if word not in fillers]))
+    words = list(_with_initials(list(_replaced([word for word in words if word not in fillers]))))
     words = Numbers(words, _tables()["units"], _tables()["currencies"]).words()
     last = {"o": "oh"}
-    return [last.get(word) or spelling.get(word, word) for word in words]
+    return [last.get(word) or spelling.get(word, word) for word in _signed(words)]
+
+
+def _with_initials(words: Sequence[str]) -> Iterator[str]:
+    """Two or three letters in a row as one word: ``j r r tolkien`` is ``J.R.R. Tolkien``; not ``a``, ``i`` or ``o``."""
+    for is_initial, group in groupby(words, lambda word: len(word) == 1 and word in _INITIALS):
+        run = list(group)
+        yield from ("".join(run),) if is_initial and 1 < len(run) <= _MOST_INITIALS else run
+
+
+def _signed(words: Sequence[str]) -> Iterator[str]:
+    """``negative five`` is ``minus five``."""
+    for word, following in pairwise((*words, "")):
+        yield "minus" if word == "negative" and following[:1].isdigit() else word
 
 
 def _joined(letters: str) -> str:

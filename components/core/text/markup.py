@@ -29,13 +29,16 @@ _BRACKETED = re.compile(r"[\[【〔［]([^\[\]【】〔〕［］\n]{1,100})[\]�
 _BRACKETED_WORDS = 6
 _ASIDE = re.compile(r"[(（]([^()（）\n]{1,60})[)）]|<([^<>\s]{1,30})>|\*{1,2}([^*\n]{1,60})\*{1,2}")
 
-_NUMBERED_LABEL = re.compile(r"\b(?:speaker|spk|spkr)[ _-]?\d{1,3}[ \t]{0,3}:", re.IGNORECASE)
+_NUMBERED_LABEL = re.compile(r"\b(?:speaker|spk|spkr)[ _-]?(?:\d{1,3}|[a-z])[ \t]{0,3}:", re.IGNORECASE)
 _START = r"(?m)^[ \t]{0,8}(?:(?:[-–—•]|>{1,3})[ \t]{0,3})?"
 _LETTERED_LABEL = re.compile(_START + r"(?:speaker|spk)[ _-]?\w{1,3}[ \t]{0,3}:", re.IGNORECASE)
 _WORD_LABEL = re.compile(_START + r"([^\W\d_]{1,12})[ \t]{0,3}:(?=\s)")
 _CAPITALS = r"[A-Z][A-Z.'-]{0,20}"
 _CAPITAL_LABEL = re.compile(_START + rf"({_CAPITALS}(?: {_CAPITALS}){{0,2}}(?: \([^()\n]{{1,20}}\))?):(?=\s)")
-_NAME_LABEL = re.compile(_START + r"([A-Z][\w.'-]{0,20}(?: [A-Z][\w.'-]{0,20}){0,2}):(?=\s)")
+_NAME = r"[A-Z][\w.'-]{0,20}(?: [A-Z][\w.'-]{0,20}){0,2}"
+# A title before the name, or a note behind it: nothing else is written like that.
+_PLAIN_LABEL = re.compile(_START + rf"(?:(?:Mr|Mrs|Ms|Dr|Prof)\.? {_NAME}|{_NAME} \([^()\n]{{1,20}}\)):(?=\s)")
+_NAME_LABEL = re.compile(_START + rf"({_NAME}):(?=\s)")
 
 
 @cache
@@ -64,6 +67,7 @@ def without_notes(text: str) -> tuple[str, int]:
         rules += [
             (_NUMBERED_LABEL, lambda _: True),
             (_LETTERED_LABEL, lambda _: True),
+            (_PLAIN_LABEL, lambda _: True),
             (_WORD_LABEL, lambda found: found[1].lower() in _tables()["labels"]),
             (_name_labels(text), lambda found: found[1].lower() not in _tables()["not_labels"]),
         ]
@@ -91,9 +95,12 @@ def _is_bracketed_note(found: re.Match[str]) -> bool:
 
 
 def _is_aside(found: re.Match[str]) -> bool:
-    words = pattern(r"[\p{L}\p{M}-]+").findall(next(group for group in found.groups() if group is not None).lower())
+    said = next(group for group in found.groups() if group is not None)
+    words = pattern(r"[\p{L}\p{M}-]+").findall(said.lower())
     known = _tables()["words"]
-    return 0 < len(words) <= _BRACKETED_WORDS and (words[0] in known or words[-1] in known)
+    return _ONLY_TIME.fullmatch(said) is not None or (
+        0 < len(words) <= _BRACKETED_WORDS and (words[0] in known or words[-1] in known)
+    )
 
 
 def _name_labels(text: str) -> re.Pattern[str]:

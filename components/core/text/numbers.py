@@ -49,7 +49,7 @@ _MAX_AHEAD = 8
 _ENDINGS = {word: (value, "th") for word, value in (_ORDINALS | _TENS_ORDINALS).items()} | {
     word: (value, "s") for word, value in (_PLURALS | _TENS_PLURALS).items()
 }
-NUMBER_WORDS = frozenset({*_ONES, *_TENS, *_SCALES, *_ZEROS, *_ENDINGS, "hundred"})
+NUMBER_WORDS = frozenset({*_ONES, *_TENS, *_SCALES, *_ZEROS, *_ENDINGS, *_HUNDREDS, *_SCALE_ORDINALS})
 
 _FIRST_WORDS = NUMBER_WORDS | _LETTER_ZEROS | {*_REPEATS, "point", "a", "an", "half"}
 """Words that a number may begin with."""
@@ -68,7 +68,7 @@ class _Number(NamedTuple):
         if self.fraction:
             return [*(digits if self.digits.strip("0") else []), "point", *self.fraction]
         if self.ending and digits:
-            digits[-1] += self.ending if self.ending == "s" else _ordinal(self.digits)
+            digits[-1] += self.ending if self.ending == "s" else _ending(self.digits)
         return digits
 
 
@@ -269,7 +269,8 @@ class Numbers:
 
     def _chunk(self, at: int) -> _Number | None:
         """A number below a thousand, or tens of hundreds: ``nineteen hundred and one``."""
-        small = _Number("1", at) if self._at(at) in {"hundred", *_SCALES} else self._small(at)
+        alone = {*_HUNDREDS, *_SCALES, *_SCALE_ORDINALS}
+        small = _Number("1", at) if self._at(at) in alone else self._small(at)
         hundred = self._at(small.end) if small else ""
         if small is None or small.ending or hundred not in _HUNDREDS:
             return small
@@ -278,8 +279,9 @@ class Numbers:
         rest = None if whole.ending else self._small(end + 1 if self._at(end) == "and" else end)
         if rest is None or self._tokens[rest.end - 1].isdigit() or rest.ending == "s":
             return whole
-        if self._at(rest.end) in _HUNDREDS:
-            return whole  # one hundred two hundred
+        one_by_one = rest.end == end + 1 and len(rest.digits) == 1 and not rest.ending and self._is_digit(rest.end)
+        if one_by_one or self._at(rest.end) in _HUNDREDS:
+            return whole  # eight hundred five five five; one hundred two hundred
         return rest._replace(digits=str(value + int(rest.digits)))
 
     def _small(self, at: int) -> _Number | None:
@@ -317,7 +319,12 @@ def _scaled(number: _Number, scale: int) -> _Number:
     return number._replace(digits=whole, fraction=fraction.rstrip("0"))
 
 
-def _ordinal(digits: str) -> str:
+def ordinal(number: int) -> str:
+    """``8th``."""
+    return f"{number}{_ending(str(number))}"
+
+
+def _ending(digits: str) -> str:
     if digits[-2:] in {"11", "12", "13"}:
         return "th"
     return {"1": "st", "2": "nd", "3": "rd"}.get(digits[-1], "th")

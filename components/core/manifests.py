@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 # What the fields are called: ours first, then NeMo's and those of the hub's data sets.
 ID_FIELDS = ("clip_id", "id", "audio_id", "utt_id", "utterance_id", "key")
 AUDIO_FIELDS = ("audio", "audio_filepath", "file", "file_name", "filename", "path", "audio_path", "wav")
-TEXT_FIELDS = ("text", "sentence", "transcription", "transcript", "reference")
-TEXT_FIELDS += ("raw_transcription", "raw_text", "normalized_text")
+TEXT_FIELDS = (
+    *("text", "sentence", "transcription", "transcript", "reference"),
+    *("raw_transcription", "raw_text", "normalized_text"),
+)
 LANGUAGE_FIELDS = ("language", "lang", "locale")
 
 MAX_ID = 1_000

@@ -103,7 +103,7 @@ def _numbers(text: str, language: str) -> str:
     if language in _CHINESE_NUMBERS:
         text = re.sub(r"(?<=\d)\.(\d+)", lambda part: "点" + _digit_by_digit(part[1]), text)
     if language in {"zh", "yue"}:
-        text = re.sub(r"(\d+(?:点[零一二三四五六七八九]+)?)[ ]?%", r"百分之\1", text)
+        text = re.sub(r"(?<!\d)(\d{1,15}(?:点[零一二三四五六七八九]{1,15})?)[ ]?%", r"百分之\1", text)
         text = re.sub(r"(?<!\d)\d{4}(?=年)", lambda year: _digit_by_digit(year[0]), text)
     return re.sub(r"−?\d+", lambda number: _spelled_out(number[0], language), text)
 
@@ -145,8 +145,7 @@ def _chinese(number: int) -> str:
     """A number below a hundred million: 一百零五."""
     if number >= 10_000:
         high, low = divmod(number, 10_000)
-        zero = "零" if 0 < low < 1_000 else ""
-        return f"{_chinese(high)}万{zero}{_chinese(low) if low else ''}"
+        return f"{_chinese(high)}万{'零' if 0 < low < 1_000 else ''}{_chinese(low) if low else ''}"
     if number < 10:
         return _CHINESE[number]
     out, zero = "", False

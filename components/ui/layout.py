@@ -15,10 +15,11 @@ from components.ui import api
 from components.ui.benchmark_tab import BenchmarkTab
 from components.ui.compare_tab import CompareTab
 from components.ui.gate import Gate, Limits
+from components.ui.kept import Kept
 from components.ui.live_tab import LiveTab
 from components.ui.microphones import Microphones
 from components.ui.models_tab import ModelsTab
-from components.ui.parts import MAX_FILE, MAX_FILE_BYTES, QUIET, Choices, Shared
+from components.ui.parts import AT_ONCE, MAX_FILE, MAX_FILE_BYTES, Choices, Shared
 from components.ui.preview import Preview
 from components.ui.readers import Readers
 from components.ui.requests import Cancellations, Page, PlainErrors, Refused, plain_words, session_of
@@ -40,6 +41,10 @@ CACHE_S = 3600
 """Seconds after which uploads, recordings, and copies of what is downloaded are deleted, looked for as often."""
 MAX_QUEUED = 32
 """Requests that may wait until Gradio hands them over; further ones are told that the queue is full."""
+LOOK_S = 0.01
+"""Seconds between two looks of Gradio's for a request that has joined its queue."""
+IDLE_S = 1.0
+"""Seconds between two of its looks for what nobody sends."""
 MAX_SESSIONS = 400
 """Visitors whose page has a state on the server; the ones seen least recently are forgotten."""
 MAX_THREADS = 64
@@ -71,12 +76,14 @@ def build(lab: Lab) -> Page:
         for tab, widget in tabs:
             tab.connect(page, widget)
         runs_on = gr.HTML("", elem_id="machine", padding=False)
-        gr.on([page.load, choices.pair.change], machine, choices.pair, runs_on, **QUIET)
+        gr.on([page.load, choices.pair.change], machine, choices.pair, runs_on, **AT_ONCE)
         page.unload(leave)
         if gr.utils.get_space():  # elsewhere it would do nothing
             gr.DuplicateButton("Duplicate this Space with other models", size="sm", elem_id="duplicate", scale=0)
         api.register(lab, cancellations)
     page.queue(max_size=MAX_QUEUED, default_concurrency_limit=8)
+    page._queue.sleep_when_free = LOOK_S  # noqa: SLF001 - Gradio's 1 ms is a tenth of a core, all day
+    page._queue.progress_update_sleep_when_free = IDLE_S  # noqa: SLF001 - nothing here reports progress that way
     return page
 
 
@@ -162,4 +169,4 @@ def _guards(page: Page, lab: Lab, storage: Storage | None) -> list[Middleware]:
     )
     queue = page._queue  # noqa: SLF001 - as Gradio's own packages do
     readers = Middleware(Readers, queue=queue, reading=page.reading)
-    return [gate, readers, Middleware(PlainErrors)]
+    return [gate, Middleware(Kept), readers, Middleware(PlainErrors)]

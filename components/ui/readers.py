@@ -11,7 +11,7 @@ import logging
 import math
 import re
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -33,8 +33,8 @@ PATIENCE_S = 5.0
 CROWDED_S = 2.0
 """The same, where half of Gradio's queue is taken: who reads must not find it full."""
 
-LOOK_S = 0.02
-"""Seconds between two looks for a reader of a call that is about to begin: a client joins first, then reads."""
+LOOK_S = 0.25
+"""Seconds between two looks whether a call that waits for its reader was ended: a client joins first, then reads."""
 
 POLL_S = 1.0
 """Seconds between two checks."""
@@ -54,11 +54,14 @@ class Reading:
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
+        self._came = asyncio.Event()
 
     @contextmanager
     def reads(self, key: str) -> Iterator[None]:
         """Around the answer to somebody who reads what a session, or an event, is sent."""
         self._open[key] += 1
+        self._came.set()
+        self._came = asyncio.Event()
         try:
             yield
         finally:
@@ -71,9 +74,10 @@ class Reading:
 
     async def begins(self, event: Any) -> None:
         """Wait until somebody reads a call of Gradio's queue, or it is ended. ``event``: Gradio's."""
-        # Gradio sets no event where a call is ended, so both are looked at.
-        while event.alive and not self.is_read(event.session_hash, [event._id]):  # noqa: ASYNC110, SLF001
-            await asyncio.sleep(LOOK_S)
+        while event.alive and not self.is_read(event.session_hash, [event._id]):  # noqa: SLF001 - as Gradio's packages
+            # Gradio sets no event where a call is ended, so that is looked for now and then.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._came.wait(), LOOK_S)
 
 
 class Readers:

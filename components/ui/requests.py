@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 from fastapi.responses import JSONResponse
+from gradio.blocks import BlocksConfig
 from gradio.context import LocalContext
 from starlette.exceptions import HTTPException
 
@@ -44,6 +45,7 @@ class Page(gr.Blocks):
 
     def __init__(self, microphones: Microphones, **options: Any) -> None:
         super().__init__(**options)
+        self.default_config = Widgets(self)
         self.microphones = microphones
         self.reading = Reading()
 
@@ -72,6 +74,19 @@ class Page(gr.Blocks):
             if not function.fn:
                 raise ValueError("a callback that runs in the browser alone")
             return await super().preprocess_data(*arguments, **options)
+
+
+class Widgets(BlocksConfig):
+    """Gradio's widgets and callbacks of a page, without the description of all of them that each visitor has.
+
+    Gradio makes it for links to the state of a page, which ``Gate`` does not let through.
+    """
+
+    def __copy__(self) -> BlocksConfig:
+        """One visitor's."""
+        copied = super().__copy__()
+        copied.config_for_block = lambda *_: {}  # Gradio calls it by this name
+        return copied
 
 
 @contextmanager

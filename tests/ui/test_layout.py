@@ -6,6 +6,7 @@ import sys
 
 import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 
 from components.core.settings import Settings
 from components.core.types import BASELINE_LANE
@@ -42,6 +43,12 @@ def test_nothing_of_a_visitor_is_kept(lab):
     assert options["run_history"] is False
     assert options["show_error"] is False
     assert options["max_file_size"]
+
+
+def test_a_visit_costs_no_description_of_every_widget(lab):
+    described = SessionState(layout.build(lab)).config_values
+    assert described
+    assert not any(described.values())
 
 
 def test_all_who_may_wait_leave_threads_to_the_rest_of_the_page(lab):

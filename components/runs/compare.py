@@ -139,6 +139,7 @@ class Session:
     entries: dict[str, Entry] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    parts: int = 0
     parts_done: int = 0
     hears_later: bool = False
 
@@ -154,7 +155,7 @@ class Session:
         return find_speech(self.clip).worth_asking
 
     def steps(self) -> Iterator[Step]:
-        """Do the work; before each part of it, yield what is going to be done.
+        """Do the work; before each part of it, yield what is going to be done. What is loaded and warm is no part.
 
         Raises:
             Cancelled: the caller left.
@@ -168,10 +169,11 @@ class Session:
     def prepare(self) -> Iterator[Step]:
         """Load the lanes, settle the language, warm up: all that lies before the clock."""
         self.states = dict.fromkeys((lane.lane_id for lane in self.lanes), "waiting")
-        loads = any(self.pool.loaded(lane) is None for lane in self.lanes)
+        to_load = sum(self.pool.loaded(lane) is None for lane in self.lanes)
+        self.parts = to_load + len(self.lanes) * (bool(to_load) + (self.repeats or LEAST_ROUNDS))
         yield from self._load()
         yield from self._find_language()
-        yield from self._warm_up(again=loads)  # what was loaded took memory that the others had kept
+        yield from self._warm_up(again=to_load > 0)  # what was loaded took memory that the others had kept
 
     def result(self) -> Comparison:
         """What has been measured, or what is said of a clip that no model was asked about."""
@@ -181,7 +183,8 @@ class Session:
 
     def _load(self) -> Iterator[Step]:
         for lane in self.lanes:
-            yield self._step(lane, "loading", self.pool.preparation(lane) or f"Loading {lane.label}")
+            if self.pool.loaded(lane) is None:
+                yield self._step(lane, "loading", self.pool.preparation(lane) or f"Loading {lane.label}")
             with self.noting_failure(lane):
                 self.entries[lane.lane_id] = Entry(lane, self.pool.get(lane, beside=self.lanes))
 
@@ -220,7 +223,8 @@ class Session:
 
     def _warm_up(self, *, again: bool) -> Iterator[Step]:
         for entry in self.working():
-            yield self._step(entry.lane, "loading", f"Warming up {entry.lane.label}")
+            if again or not entry.engine.warm:
+                yield self._step(entry.lane, "loading", f"Warming up {entry.lane.label}")
             with self.noting_failure(entry.lane):
                 warm_up(entry.engine, self.clip, self.options, self.caller, again=again)
             self.states[entry.lane.lane_id] = "waiting"
@@ -263,7 +267,7 @@ class Session:
         """
         self.caller.check()
         self.states[lane.lane_id] = state
-        fraction = min(1.0, self.parts_done / (len(self.lanes) * (2 + (self.repeats or LEAST_ROUNDS))))
+        fraction = min(1.0, self.parts_done / self.parts)
         self.caller.tell(fraction, text)
         self.parts_done += 1
         runs = self._runs() if self.partial else []

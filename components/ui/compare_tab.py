@@ -12,6 +12,7 @@ import gradio as gr
 from components.core.caller import Caller
 from components.core.catalog import EXAMPLES, ROOT
 from components.report import html
+from components.runs.compare import Step
 from components.ui import share, snippets, visit
 from components.ui.api import MEASURING
 from components.ui.parts import AT_ONCE, MAX_FILE, QUIET, chart, examples, running
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from components.core.types import Comparison
-    from components.runs.compare import Step
     from components.ui.parts import Shared
 
 PRIVACY = (
@@ -46,7 +46,7 @@ class CompareTab:
         self.lab = shared.lab
         self.examples = examples()
         self.ticket = gr.State(None)
-        self.scored = gr.State("")
+        self.scored, self.shown = gr.State(""), gr.State(None)
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
                 self._inputs()
@@ -119,28 +119,28 @@ class CompareTab:
         """A clip that arrives runs; Run runs it again; Stop ends it."""
         fill = [self.audio, self.reference]
         example = self.dataset.click(self._example, self.dataset, fill, **AT_ONCE)
-        said = [self.reference, self.scored]
-        recorded = self.audio.stop_recording(self._own_reference, said, self.reference, **AT_ONCE)
         one = [self.files, self.audio, self.shared.dropped, self.shared.tabs, self.reference]
         # Through the queue: else Gradio does not notice that the state of dropped files changed.
-        dropped = self.files.upload(self._dropped, [self.files, *said], one, **QUIET)
-        for clip_is_there in (example, recorded, dropped):
-            self._runs_on(clip_is_there.success, self._start_at_once)
-        self._runs_on(self.run.click, self._start)
+        dropped = self.files.upload(self._dropped, [self.files, self.reference, self.scored], one, **QUIET)
+        # A recording has no step before: each would make its speaker wait for a round trip more.
+        self._runs_on(self.audio.stop_recording, self._recorded)
+        for clip_is_there in (example, dropped):
+            self._runs_on(clip_is_there.success, self._arrived)
+        self._runs_on(self.run.click, self._measure, trigger_mode="once")
         self.stop.click(self._stop, self.ticket, [self.run, self.stop, self.status], **AT_ONCE)
         self.forget.click(self._forget, None, [self.shared.visit, self.visit_box], **AT_ONCE)
         page.load(self._opened, None, [*fill, *self.shared.choices.linked], **AT_ONCE)
 
-    def _runs_on(self, event: Any, start: Any) -> None:
-        outputs = [self.ticket, self.run, self.stop, self.status]
-        begun = event(start, [self.ticket, self.at_once, self.audio], outputs, **AT_ONCE)
-        inputs = {self.ticket, self.shared.visit, self.audio, self.reference, *self.shared.choices.widgets}
-        begun.success(self._measure, inputs, self._outputs(), trigger_mode="multiple", **QUIET, **MEASURING)
-
-    def _outputs(self) -> list[Any]:
-        visited = [self.shared.visit, self.visit_box, self.visit_strip, *self.speed_up, *self.latency]
-        details = [self.details, self.lines, self.json_download, self.python, self.curl]
-        return [self.run, self.stop, self.status, self.result, self.share, self.scored, *visited, *details]
+    def _runs_on(self, event: Any, run: Any, trigger_mode: str = "multiple") -> None:
+        """Few outputs while somebody waits: Gradio makes each of them anew with every step, changed or not."""
+        asked = {self.audio, self.reference, self.shared.visit, *self.shared.choices.widgets}
+        inputs = {self.ticket, self.at_once, self.scored, *asked}
+        states = [self.ticket, self.scored, self.shown, self.shared.visit]
+        outputs = [*states, self.run, self.stop, self.status, self.result, self.share, self.reference, self.details]
+        ran = event(run, inputs, outputs, trigger_mode=trigger_mode, **QUIET, **MEASURING)
+        visited = [self.visit_box, self.visit_strip, *self.speed_up, *self.latency]
+        more = [self.details, self.lines, self.json_download, self.python, self.curl]
+        ran.success(self._more, {self.shown, *asked}, [*visited, *more], **QUIET)
 
     # -- callbacks
 
@@ -167,28 +167,29 @@ class CompareTab:
             shown |= {self.audio: str(example.path), self.reference: example.text}
         return shown
 
-    def _start_at_once(
-        self, before: Ticket | None, at_once: bool, audio: str | None, request: gr.Request
-    ) -> tuple[Any, ...]:
-        if at_once and audio:
-            return self._start(before, at_once, audio, request)
-        if before is not None:
-            self.shared.cancellations.replace(session_of(request), before)
-        return None, *running(False), html.message("Press Run." if audio else "")
+    def _recorded(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """A clip that was just recorded."""
+        reference = self._own_reference(values[self.reference], values[self.scored])
+        for shown in self._arrived(values | {self.reference: reference}, request):
+            yield {self.reference: reference} | shown
 
-    def _start(self, before: Ticket | None, _at_once: bool, _audio: str | None, request: gr.Request) -> tuple[Any, ...]:
-        """Begin a request before it waits in the queue, so that it can be stopped there; it replaces the one before."""
-        ticket = self.shared.cancellations.begin(session_of(request), instead_of=before)
-        return ticket, *running(True), html.message("Starting…")
+    def _arrived(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """A clip that was just chosen: it runs, or waits for Run. What was there is another clip's."""
+        if values[self.at_once] and values[self.audio]:
+            yield from self._measure(values, request)
+            return
+        if values[self.ticket] is not None:
+            self.shared.cancellations.replace(session_of(request), values[self.ticket])
+        said = html.message("Press Run." if values[self.audio] else "")
+        yield self._cleared() | self._idle() | {self.ticket: None, self.status: said}
 
     def _measure(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        ticket = values[self.ticket]
-        if ticket is None:  # the clip is there, and waits for Run
-            yield self._cleared()
-            return
+        session = session_of(request)
+        ticket = self.shared.cancellations.begin(session, instead_of=values[self.ticket])
         so_far = None
         try:
             with plain_words():
+                yield self._begun(values, ticket)
                 for step in self._steps(values, ticket):
                     so_far = step.comparison
                     yield self._pending(step)
@@ -198,7 +199,7 @@ class CompareTab:
             if not ticket.replaced:
                 yield self._refused(refused, so_far)
         finally:
-            self.shared.cancellations.end(session_of(request), ticket)
+            self.shared.cancellations.end(session, ticket)
 
     def _stop(self, ticket: Ticket | None, request: gr.Request) -> tuple[Any, ...]:
         if ticket is not None:
@@ -215,7 +216,18 @@ class CompareTab:
 
     def _cleared(self) -> dict[Any, Any]:
         """No result: what was there is another clip's."""
-        return {self.result: self._empty(), self.share: "", self.details: gr.Column(visible=False)}
+        return {self.result: self._empty(), self.share: "", self.shown: None, self.details: gr.Column(visible=False)}
+
+    def _idle(self) -> dict[Any, Any]:
+        return dict(zip((self.run, self.stop), running(False), strict=True))
+
+    def _begun(self, values: Mapping[Any, Any], ticket: Ticket) -> dict[Any, Any]:
+        """A card for each model before anything else: its speaker sees that it works."""
+        choices = self.shared.choices
+        lanes = self.lab.offer.choose(values[choices.pair], values[choices.lanes])
+        run, stop = running(True)
+        waiting = Step("Starting…", states={lane.lane_id: "waiting" for lane in lanes})
+        return self._cleared() | {self.ticket: ticket, self.run: run, self.stop: stop} | self._pending(waiting)
 
     def _steps(self, values: Mapping[Any, Any], ticket: Ticket) -> Iterator[Step]:
         settings = self.shared.choices.settings(values) | {"reference": values[self.reference] or ""}
@@ -229,48 +241,50 @@ class CompareTab:
             shown = f"<section class='cards'>{html.pending(step.states)}</section>"
         else:
             shown = html.comparison(step.comparison, states=step.states, running=True)
-        cleared = {self.share: "", self.details: gr.Column(visible=False)}
-        return {self.status: html.message(step.text), self.result: shown} | cleared
+        return {self.status: html.message(step.text), self.result: shown}
 
     def _done(self, comparison: Comparison, values: Mapping[Any, Any], url: str) -> dict[Any, Any]:
-        """The whole result, what repeats it, and the visit with one clip more."""
-        run, stop = running(False)
-        compared = visit.add(values[self.shared.visit], comparison)
+        """The whole result, and the visit with one clip more."""
         note = self.lab.settings.get_pair(comparison.pair).note
-        script = (url, script_name(values[self.audio]), self._scripted(values))
-        return {
-            self.run: run,
-            self.stop: stop,
+        return self._idle() | {
             self.status: html.message("Done.", spoken_only=True),
             self.result: html.comparison(comparison, note=note),
             self.share: share.buttons(comparison, self._link(comparison, values, url)),
             self.scored: values[self.reference] or "",
+            self.shown: comparison,
+            self.shared.visit: visit.add(values[self.shared.visit], comparison),
+        }
+
+    def _more(self, values: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
+        """What stands under a whole result: the clips so far, its lines, and what repeats it."""
+        comparison = values[self.shown]
+        if comparison is None:
+            return {self.details: gr.Column(visible=False)}
+        script = (page_url(request), script_name(values[self.audio]), self._scripted(values))
+        return {
             self.details: gr.Column(visible=True),
             self.lines: html.lines(comparison),
             self.json_download: html.json_download(comparison),
             self.python: snippets.python_snippet(*script),
             self.curl: snippets.curl_snippet(*script),
-        } | self._visited(compared, comparison.pair)
+        } | self._visited(values[self.shared.visit], comparison.pair)
 
     def _visited(self, compared: list[Comparison], pair: str) -> dict[Any, Any]:
         """The strip of the clips so far; with a single clip the result says it all."""
         from components.report import figures
 
-        report = visit.report(compared, pair)
-        shown = {self.shared.visit: compared, self.visit_box: gr.Column(visible=len(compared) > 1)}
-        if report is None or len(compared) < 2:
-            return shown
+        report = visit.report(compared, pair) if len(compared) > 1 else None
+        if report is None:
+            return {self.visit_box: gr.Column(visible=False)}
         return (
-            shown
-            | {self.visit_strip: html.visit(report)}
+            {self.visit_box: gr.Column(visible=True), self.visit_strip: html.visit(report)}
             | self.speed_up.show(figures.speed_up(report))
             | self.latency.show(figures.latency(report))
         )
 
     def _refused(self, refused: Refused, so_far: Comparison | None) -> dict[Any, Any]:
         """It ended without a whole result: say why, where it stays to be read; what was there at a stop stays, too."""
-        run, stop = running(False)
-        shown = self._cleared() | {self.run: run, self.stop: stop}
+        shown = self._cleared() | self._idle()
         shown[self.status] = html.message(refused.message, problem=not refused.cancelled)
         if refused.cancelled and so_far is not None:
             shown[self.result] = html.comparison(so_far)

@@ -118,7 +118,7 @@ class CompareTab:
     def connect(self, page: gr.Blocks, _tab: gr.Tab) -> None:
         """A clip that arrives runs; Run runs it again; Stop ends it."""
         fill = [self.audio, self.reference]
-        example = self.dataset.click(self._example, self.dataset, fill, **AT_ONCE)
+        example = self.dataset.click(self._example, self.dataset, [*fill, self.scored], **AT_ONCE)
         one = [self.files, self.audio, self.shared.dropped, self.shared.tabs, self.reference]
         # Through the queue: else Gradio does not notice that the state of dropped files changed.
         dropped = self.files.upload(self._dropped, [self.files, self.reference, self.scored], one, **QUIET)
@@ -144,9 +144,9 @@ class CompareTab:
 
     # -- callbacks
 
-    def _example(self, index: int) -> tuple[str, str]:
+    def _example(self, index: int) -> tuple[str, str, str]:
         example = list(self.examples.values())[index]
-        return str(example.path), example.text
+        return str(example.path), example.text, example.text
 
     @staticmethod
     def _own_reference(reference: str | None, scored: str) -> str:
@@ -227,7 +227,8 @@ class CompareTab:
         lanes = self.lab.offer.choose(values[choices.pair], values[choices.lanes])
         run, stop = running(True)
         waiting = Step("Starting…", states={lane.lane_id: "waiting" for lane in lanes})
-        return self._cleared() | {self.ticket: ticket, self.run: run, self.stop: stop} | self._pending(waiting)
+        begun = {self.ticket: ticket, self.run: run, self.stop: stop, self.scored: values[self.reference] or ""}
+        return self._cleared() | begun | self._pending(waiting)
 
     def _steps(self, values: Mapping[Any, Any], ticket: Ticket) -> Iterator[Step]:
         settings = self.shared.choices.settings(values) | {"reference": values[self.reference] or ""}
@@ -250,7 +251,6 @@ class CompareTab:
             self.status: html.message("Done.", spoken_only=True),
             self.result: html.comparison(comparison, note=note),
             self.share: share.buttons(comparison, self._link(comparison, values, url)),
-            self.scored: values[self.reference] or "",
             self.shown: comparison,
             self.shared.visit: visit.add(values[self.shared.visit], comparison),
         }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import metadata_load
 
-from components.core.catalog import PAIRS
+from components.core.catalog import LANES, PAIRS
 from components.core.settings import ACCELERATED_PAIR
 from components.engines.hub import FILES
 
@@ -71,6 +71,11 @@ def test_the_cards_gradio_is_the_one_installed():
     pinned = re.search(r"^gradio==(.+)$", (ROOT / "requirements.txt").read_text(), flags=re.MULTILINE)
     assert pinned is not None
     assert metadata_load(ROOT / "README.md")["sdk_version"] == pinned[1].strip()
+
+
+def test_the_variables_name_every_lane():
+    (row,) = [line for line in README.splitlines() if line.startswith("| `LANES` ")]
+    assert set(re.findall(r"`([a-z-]+)`", row)) == set(LANES)
 
 
 @pytest.mark.parametrize("name", REQUIREMENTS)

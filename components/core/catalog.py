@@ -30,9 +30,11 @@ Role = Literal["teacher", "student"]
 class Lane:
     """A row of the lane table: which of the pair's checkpoints runs on which backend.
 
-    ``assisted``: the student drafts for the teacher. ``colour``: index into the palette of the report. ``what``: a
-    description for the person who chooses. ``default``: runs unless others are chosen; the rest are loaded, and
-    converted where they need it, when somebody asks for them.
+    ``backend``: a name in ``engines.pool.BACKENDS``, or the engine's class as ``module:class``. ``assisted``: the
+    student drafts for the teacher. ``colour``: index into ``COLOURS`` of ``report.theme`` and ``SYMBOLS`` of
+    ``report.figures``, which both need an entry for it. ``what``: a description for the person who chooses.
+    ``default``: runs unless others are chosen; the rest are loaded, and converted where they need it, when somebody
+    asks for them.
     """
 
     lane_id: str

@@ -82,7 +82,15 @@ class Stopwatch(Protocol):
 
 
 class Engine(Protocol):
-    """A loaded model of one lane."""
+    """A loaded model of one lane.
+
+    Made by ``engines.pool`` with ``(lane, settings, device, models)``, where loading fails with ``CheckpointError`` or
+    ``LaneError``. Most backends derive from ``engines.windowed.WindowedEngine`` and write ``encode``, ``decode`` and
+    ``language_probabilities``. A class may also have these two static methods, which load nothing:
+
+    - ``expected(settings, device) -> dict[str, str]``: what of its row is known before, such as ``runtime``;
+    - ``preparation(lane, settings, device) -> str``: a long step that making it takes, told to whoever waits.
+    """
 
     info: ModelInfo
     runtime: str

@@ -28,7 +28,7 @@ BACKENDS = {
     "speculative": "components.engines.speculative:SpeculativeEngine",
     "ctranslate": "components.engines.ctranslate:CTranslateEngine",
 }
-"""Backend -> ``module:class``, called with ``(lane, settings, device, models)``; imported on first use."""
+"""Backend -> ``module:class``, imported on first use. A lane may also name its class so itself. See ``base.Engine``."""
 
 SHARING = {"whisper", "speculative"}
 """Backends whose engines share the pool's models: for them a model that is loaded takes no further memory."""
@@ -161,10 +161,9 @@ def _key(lane: LaneSpec) -> Key:
 
 
 def _backend(lane: LaneSpec) -> Callable[[LaneSpec, Settings, Device, Models], Engine]:
-    try:
-        module, _, name = BACKENDS[lane.backend].partition(":")
-    except KeyError:
-        raise LaneError(no_such("backend", lane.backend, BACKENDS)) from None
+    module, found, name = BACKENDS.get(lane.backend, lane.backend).partition(":")
+    if not found:
+        raise LaneError(no_such("backend", lane.backend, BACKENDS))
     try:
         engine = getattr(importlib.import_module(module), name)
     except ImportError as error:

@@ -21,6 +21,7 @@ from components.engines.counting import model_info
 from components.engines.decoding import GraphedEncoder, Loop
 from components.engines.device import attention_candidates, resolve_dtype
 from components.engines.linear import has_fbgemm
+from components.engines.pool import SHARING
 from components.engines.whisper import INT8, computes_in_int8, runs_loop
 
 if TYPE_CHECKING:
@@ -103,13 +104,15 @@ class ShapePair:
         """The engine of a lane for so many clips at a time; ``role``: whose shapes it has, ``teacher`` or ``student``.
 
         Raises:
-            LaneError: the lane's backend cannot run here.
+            LaneError: the lane's backend cannot run here, or not with random weights.
         """
         if lane.backend == "ctranslate":
             try:
                 return _ConvertedEngine(self, lane, role, batch_size)
             except ImportError as error:
                 raise LaneError(f"{lane.label} cannot run here: {error.name} is not installed.") from error
+        if lane.backend not in SHARING:
+            raise LaneError(f"{lane.label} cannot be timed with random weights. Leave it out.")
         if lane.assistant is not None and batch_size > 1:
             raise LaneError(f"{lane.label} cannot run here: drafts are checked for one clip at a time.")
         return ShapeEngine(self, lane, role, batch_size)

@@ -115,7 +115,7 @@ def _slots(count: int) -> list[float]:
 
 def _marker(lane_id: str, size: int) -> dict[str, Any]:
     """A lane's point: the same colour and symbol in every chart."""
-    symbol = SYMBOLS[LANES[lane_id].colour % len(SYMBOLS)] if lane_id in LANES else "x"
+    symbol = SYMBOLS[LANES[lane_id].colour] if lane_id in LANES else "x"
     return {"color": lane_colour(lane_id), "size": size, "symbol": symbol}
 
 

@@ -23,4 +23,4 @@ UNKNOWN = "#80868f"
 def lane_colour(lane_id: str) -> str:
     """Hex colour of a lane."""
     lane = LANES.get(lane_id)
-    return COLOURS[lane.colour % len(COLOURS)] if lane else UNKNOWN
+    return COLOURS[lane.colour] if lane else UNKNOWN

@@ -17,6 +17,8 @@ from components.core.catalog import (
 )
 from components.core.errors import CheckpointError, LaneError
 from components.core.types import LaneSpec, Pair
+from components.report.figures import SYMBOLS
+from components.report.theme import COLOURS, lane_colour
 
 
 def _parameters(checkpoint: str) -> tuple[int, int]:
@@ -140,6 +142,8 @@ def test_two_lanes_run_where_nobody_chooses():
     assert [lane.lane_id for lane in LANES.values() if lane.default] == ["whisper", "distil"]
 
 
-def test_lanes_have_their_own_colours():
-    assert len({lane.colour for lane in LANES.values()}) == len(LANES)
+def test_lanes_have_their_own_colours_and_symbols():
+    """A lane's index must be within both tables."""
+    assert len({lane_colour(lane) for lane in LANES}) == len(LANES) <= len(set(COLOURS))
+    assert {lane.colour for lane in LANES.values()} <= set(range(len(SYMBOLS)))
     assert json.dumps(list(LANES))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.core.audio import load_audio
-from components.core.catalog import EXAMPLES, PAIRS, lane_specs
+from components.core.catalog import EXAMPLES, LANES, PAIRS, lane_specs
 from components.core.manifests import read_manifest
 from components.core.scoring import word_errors
 from components.core.settings import Settings
@@ -17,8 +17,6 @@ from components.engines.pool import Pool
 
 CLIPS = ("rainbow-1", "golden-leaves")
 """A man and a woman reading; 19 s together."""
-
-LANES = ("whisper", "distil", "speculative", "faster-whisper", "faster-distil")
 
 pytestmark = pytest.mark.skipif(
     not packaged.installed(PAIRS["base"].teacher), reason="examples/checkpoints/requirements.txt is not installed"
@@ -36,7 +34,7 @@ def written() -> dict[str, dict[str, object]]:
     return {
         lane.lane_id: {clip.clip_id: pool.get(lane).transcribe(clip, DecodingOptions(), Parts()) for clip in clips}
         | {"info": pool.get(lane).info}
-        for lane in lane_specs(PAIRS["base"], LANES)
+        for lane in lane_specs(PAIRS["base"], tuple(LANES))
     }
 
 

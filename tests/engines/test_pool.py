@@ -92,6 +92,13 @@ def test_an_unknown_backend_lists_the_choices(teacher_lane):
         Pool(Settings()).get(replace(teacher_lane, backend="vapour"))
 
 
+def test_a_lane_may_name_its_engines_class(teacher_lane):
+    engine = Pool(Settings()).get(replace(teacher_lane, backend="tests.runs.trivial:TrivialEngine"))
+    assert engine.info.attention == "none"
+    with pytest.raises(LaneError, match=r"tests\.runs\.no_such_engine is not installed"):
+        Pool(Settings()).get(replace(teacher_lane, backend="tests.runs.no_such_engine:Engine"))
+
+
 def test_the_stamp_before_and_after_loading(teacher_lane):
     pool = Pool(Settings(dtype="bfloat16", attention="eager"))
     before = pool.stamp(teacher_lane)

@@ -217,3 +217,9 @@ def test_text_on_a_lane_colour_can_be_read(colour):
 @pytest.mark.parametrize("ground", ["#ffffff", "#000000"])
 def test_text_outside_a_page_can_be_read(ground):
     assert contrast(figures.INK, ground) >= 4.5
+
+
+def test_the_page_shows_every_chart_of_a_benchmark():
+    from components.ui.benchmarking import CHARTS
+
+    assert list(CHARTS) == list(figures.BENCHMARK)

@@ -11,7 +11,7 @@ from components.core import catalog
 from components.core.caller import Caller
 from components.core.errors import LaneError
 from components.core.settings import Settings
-from components.core.types import SpeedRun
+from components.core.types import LaneSpec, SpeedRun
 from components.engines.device import Device
 from components.engines.linear import has_fbgemm
 from components.engines.shapes import PROMPT, ShapePair
@@ -43,14 +43,20 @@ def test_every_lane_is_timed(settings):
     lanes = {lane.lane_id: lane for lane in result.lanes}
     assert list(lanes) == list(catalog.LANES)
     assert result.failures == ()
-    assert [lanes[name].generated_tokens for name in lanes] == [38, 39, 38, 38, 39]
+    by_role = {"teacher": 38, "student": 39}
+    assert {name: lane.generated_tokens for name, lane in lanes.items()} == {
+        name: by_role[lane.role] for name, lane in catalog.LANES.items()
+    }
     for lane in lanes.values():
         assert 0 < lane.encoder_time_s < lane.generation_time_s
         assert lane.decoder_time_s == pytest.approx(lane.generation_time_s - lane.encoder_time_s)
         assert lane.ms_per_token == pytest.approx(1000 * lane.decoder_time_s / lane.generated_tokens)
         assert lane.bandwidth_fraction > 0
     assert lanes["whisper"].ratio == 1
-    assert [lanes[name].runtime for name in lanes] == ["loop", "loop", "loop", "ctranslate2", "ctranslate2"]
+    runtimes = {"whisper": "loop", "speculative": "loop", "ctranslate": "ctranslate2"}
+    assert {name: lane.runtime for name, lane in lanes.items()} == {
+        name: runtimes[lane.backend] for name, lane in catalog.LANES.items()
+    }
     assert lanes["speculative"].tokens_per_pass > 4
     assert result.bandwidth_bytes_per_s > 1e8
     assert told[-1][0] == 1
@@ -71,6 +77,12 @@ def test_several_clips_at_a_time(settings):
     assert (failure.lane_id, "one clip at a time" in failure.message) == ("speculative", True)
     with pytest.raises(LaneError, match="too few for a batch of 6"):
         speed("custom", settings, limit=5, batch_size=6)
+
+
+def test_a_lane_with_another_backend_is_refused(pair):
+    lane = LaneSpec("new", "New", "tests.runs.trivial:TrivialEngine", "a/b")
+    with pytest.raises(LaneError, match="New cannot be timed with random weights"):
+        pair.engine(lane, "teacher")
 
 
 def test_the_student_is_the_teacher_without_the_zeroed_layers(pair):

@@ -15,7 +15,7 @@ from components.core.types import BASELINE_LANE
 from components.core.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from components.core.types import (
         ClipFigures,
@@ -178,6 +178,23 @@ def machine_line(machine: Machine) -> str:
     if machine.processes > 1:
         parts.append(counted(machine.processes, "process", "processes"))
     return ", ".join(parts)
+
+
+RUNTIMES = {
+    "eager": "Transformers' own loop",
+    "loop": "our decoding loop",
+    "compiled": "our decoding loop as CUDA graphs",
+    "ctranslate2": "CTranslate2",
+}
+"""What runs the decoder, for a person."""
+
+
+def where_it_runs(stamp: Mapping[str, str]) -> str:
+    """``Runs on AMD EPYC in float32, with our decoding loop.`` from a stamp of ``runs.lab``."""
+    number = f" in {stamp['dtype']}" if "dtype" in stamp else ""
+    runtime = stamp.get("runtime", "")
+    loop = f", with {RUNTIMES[runtime]}" if runtime in RUNTIMES else ""
+    return f"Runs on {stamp['device_name']}{number}{loop}. {stamp.get('note', '')}".strip()
 
 
 # One clip through some lanes.

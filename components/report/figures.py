@@ -47,7 +47,7 @@ MAX_BARS = 12
 """Samples up to which each has bars; more are drawn as points."""
 MANY_POINTS = 2000
 """Points from which a chart is drawn by WebGL."""
-FAINT = 0.4
+FAINT = 0.6
 """Opacity of the runs around a chosen one."""
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
 """Lanes are told apart by more than colour."""

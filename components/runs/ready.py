@@ -12,6 +12,7 @@ from components.core.errors import CheckpointError, WhisperSpaceError
 from components.core.fitting import check_fit
 from components.core.manifests import read_manifest
 from components.core.settings import CUSTOM_PAIR
+from components.core.speech import find_speech
 from components.core.types import BASELINE_LANE, STUDENT_LANE
 from components.engines import device as devices
 from components.engines.base import DecodingOptions
@@ -116,4 +117,6 @@ class Ready:
             return  # there is no GPU yet, and each process warms its own copy
         rows = read_manifest(WARM_UP_MANIFEST) if WARM_UP_MANIFEST.exists() else ()
         if spoken := next((row for row in rows if row.text), None):
-            warm_up(engine, load_audio(spoken.audio), DecodingOptions(self.settings.language))
+            clip = load_audio(spoken.audio)
+            find_speech(clip)  # loads its detector, which the first visitor would wait for
+            warm_up(engine, clip, DecodingOptions(self.settings.language))

@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 
 from components.core.catalog import EXAMPLES
 from components.report import html
+from components.report.columns import where_it_runs
 from components.ui import api
 from components.ui.benchmark_tab import BenchmarkTab
 from components.ui.compare_tab import CompareTab
@@ -91,11 +92,9 @@ def _machine(lab: Lab, pair: str) -> str:
     """The line that says what runs where."""
     try:
         with plain_words():
-            stamp = lab.stamp(pair)
+            return html.note(where_it_runs(lab.stamp(pair)))
     except Refused as refused:
         return html.message(refused.message, problem=True)
-    shown = (stamp["device_name"], stamp.get("dtype"), stamp.get("runtime"), stamp.get("note"))
-    return html.note(f"Runs on {' · '.join(filter(None, shown))}.")
 
 
 def launch_options(page: Page, lab: Lab, storage: Storage | None = None) -> dict[str, Any]:

@@ -90,3 +90,9 @@ def test_a_shared_run_can_be_opened_again(tmp_path):
     block = said.split("```json")[1].split("```")[0]
     assert read_speed(block.strip()) == run
     assert text.file_name(make_speed()) == "speed_large-v2_compiled_amd-epyc-2-threads.json"
+
+
+def test_where_it_runs():
+    stamp = {"device_name": "AMD EPYC", "dtype": "float32", "runtime": "loop", "note": ""}
+    assert columns.where_it_runs(stamp) == "Runs on AMD EPYC in float32, with our decoding loop."
+    assert columns.where_it_runs({"device_name": "CPU", "note": "Why not."}) == "Runs on CPU. Why not."

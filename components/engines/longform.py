@@ -129,7 +129,12 @@ def next_start(seek: int, content_frames: int, window_frames: int, speech: Seque
     return content_frames
 
 
-def chunked(frames: int, speech: Sequence[Span], merge: Callable[[list[tuple[list[int], Shared]]], Written]) -> Windows:
+def chunked(
+    frames: int,
+    speech: Sequence[Span],
+    special: SpecialTokens,
+    merge: Callable[[list[tuple[list[int], Shared]]], Written],
+) -> Windows:
     """Chunked long-form: chunks with overlaps, each decoded by itself, merged at the end.
 
     A chunk without speech between its overlaps is not asked; ``speech`` is empty where it is not known.
@@ -138,9 +143,27 @@ def chunked(frames: int, speech: Sequence[Span], merge: Callable[[list[tuple[lis
     for span, shared in chunks(frames):
         core = Span(span.start + round(shared[1] / FRAME_S), span.stop - round(shared[2] / FRAME_S))
         asked = not speech or overlap(core, speech) >= WORD_FRAMES
-        tokens = (yield span) if asked else []
+        tokens = (yield from _chunk(span, speech, special)) if asked else []
         written.append((tokens, shared))
     return merge(written)
+
+
+def _chunk(span: Span, speech: Sequence[Span], special: SpecialTokens) -> Generator[Span, list[int], list[int]]:
+    """The tokens of a chunk. Where they end at a timestamp with speech after it, as at a pause, the rest is asked too.
+
+    The timestamps of the rest are moved, so that all count from the start of the chunk.
+    """
+    tokens: list[int] = []
+    rest, moved = span, 0
+    while True:
+        more = yield rest
+        tokens += [token + moved if special.is_timestamp(token) else token for token in more]
+        *_, last = [0, *(token for token in tokens if token != special.end)]
+        stopped = last - special.first_timestamp if special.is_timestamp(last) else 0
+        rest = Span(span.start + FRAMES_PER_TIMESTAMP * stopped, span.stop)
+        if stopped <= moved or overlap(rest, speech) < REST_FRAMES:
+            return tokens
+        tokens, moved = [token for token in tokens if token != special.end], stopped
 
 
 def overlap(span: Span, others: Sequence[Span]) -> int:

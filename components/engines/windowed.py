@@ -225,7 +225,9 @@ class WindowedEngine(OnDevice, abc.ABC):
         speech = _speech(clip)
         if long and options.long_form == "chunked":
             frames = math.ceil(len(clip.samples) / self.extractor.hop_length)
-            windows = longform.chunked(frames, speech, lambda written: self._merged(written, clip, options))
+            windows = longform.chunked(
+                frames, speech, self.special, lambda written: self._merged(written, clip, options)
+            )
             return _Job(
                 clip, language, options.timestamps, windows, lambda span: self._chunk_features(clip, span, stopwatch)
             )

@@ -116,10 +116,39 @@ def test_windows_without_speech_are_not_asked():
     assert (written, [segment.end_s for segment in segments]) == ("a", [11.0])
 
 
+def chunked(speech, merged):
+    """A minute in chunks; what is to be merged is added to ``merged``."""
+    return longform.chunked(6000, speech, SPECIAL, lambda written: merged.extend(written) or ("", []))
+
+
+def test_a_chunk_that_ends_before_its_speech_is_asked_again():
+    """As base does at a pause; times count from the start of the chunk."""
+    speech = [Span(0, 600), Span(800, 1500)]
+    stopped, rest = [ZERO, 97, ZERO + 300, SPECIAL.end], [ZERO + 100, 98, ZERO + 450, SPECIAL.end]
+    merged = []
+    spans, _ = drive(chunked(speech, merged), [stopped, rest, [ZERO, 99]])
+    assert [(span.start, span.stop) for span in spans] == [(0, 1500), (600, 1500), (1000, 2500)]
+    assert merged[0][0] == [ZERO, 97, ZERO + 300, ZERO + 400, 98, ZERO + 750, SPECIAL.end]
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        [ZERO, 97, ZERO + 300, ZERO + 310, 98, SPECIAL.end],  # it went on writing to the end of the chunk
+        [ZERO, 97, ZERO + 580, SPECIAL.end],  # less than a second is left
+        [97, SPECIAL.end],  # no timestamps
+        [ZERO, ZERO, SPECIAL.end],  # nothing, at the start
+    ],
+)
+def test_a_chunk_is_not_asked_again(tokens):
+    spans, _ = drive(chunked([Span(0, 1240)], []), [tokens])
+    assert [(span.start, span.stop) for span in spans] == [(0, 1500)]
+
+
 def test_chunks_without_speech_are_not_asked():
     speech = [Span(0, 700), Span(4300, 4500)]
     merged = []
-    spans, _ = drive(longform.chunked(6000, speech, lambda written: merged.extend(written) or ("", [])), [[97]] * 9)
+    spans, _ = drive(chunked(speech, merged), [[97]] * 9)
     assert [(span.start, span.stop) for span in spans] == [(0, 1500), (4000, 5500)]
     assert [tokens for tokens, _ in merged] == [[97], [], [], [], [97], []][: len(merged)]
 

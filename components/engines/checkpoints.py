@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from components.core.catalog import checkpoint_name, split_checkpoint
 from components.core.errors import CheckpointError
 from components.core.fitting import kind_of
+from components.core.types import SAMPLING_RATE
 from components.engines import hub
 from components.engines.packaged import missing_files
-from components.engines.prompt import TIMESTAMPS
+from components.engines.prompt import FRAME_S, TIMESTAMPS
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -49,6 +50,9 @@ LAZY_NAMES = (
     "WhisperTokenizer",
 )
 """What the engines import from Transformers."""
+
+HOP = round(FRAME_S * SAMPLING_RATE)
+"""Samples from one feature frame to the next."""
 
 DECODER_FILES = "decoder-*.safetensors"
 """Weights of a student without those that it has in common with its teacher."""
@@ -162,6 +166,8 @@ def load_model(
     with explained(lane.checkpoint):
         source = hub.located(lane.checkpoint, lane.revision)
         _check_files(lane, source, (".safetensors",))
+        if damaged := _damaged(Path(source), "generation_config.json"):  # Transformers goes on without it
+            raise CheckpointError(f"{checkpoint_name(lane.checkpoint)} {damaged}")
         model, report = AutoModelForSpeechSeq2Seq.from_pretrained(
             source,
             dtype=dtype,
@@ -176,7 +182,25 @@ def load_model(
             f"{checkpoint_name(lane.checkpoint)} has weights that do not fit its config.json: "
             f"{len(missing)} tensors are missing. Export it again."
         )
+    if surplus := {name for name in report["unexpected_keys"] if name.endswith(".fc1.weight")}:
+        raise CheckpointError(
+            f"{checkpoint_name(lane.checkpoint)} has weights of {len(surplus)} more layers than its config.json says. "
+            "Copy the config.json that belongs to them."
+        )
+    if (broken := _first_not_finite(model)) is not None:
+        raise CheckpointError(
+            f"{checkpoint_name(lane.checkpoint)} has weights that are no numbers (NaN or infinite), the first in "
+            f"{broken}. Its training went wrong, or its file is damaged: choose another checkpoint."
+        )
     return model.eval()
+
+
+def _first_not_finite(model: PreTrainedModel) -> str | None:
+    """Name of the first tensor that holds a NaN or an infinity, found without a copy of it."""
+    for name, tensor in model.named_parameters():
+        if not all(bound.isfinite() for bound in tensor.aminmax()):
+            return name
+    return None
 
 
 def _grafted(lane: LaneSpec, teacher: PreTrainedModel, attention: str) -> PreTrainedModel:
@@ -298,11 +322,23 @@ def load_processor(lane: LaneSpec, token: str | None = None) -> ProcessorMixin:
             f"{checkpoint_name(lane.checkpoint)} has words after Whisper's timestamps, such as “{later[0]}”, which "
             "would be read as times and end the text. Choose a checkpoint without added words."
         )
-    features, mels = processor.feature_extractor.feature_size, load_config(lane, token).num_mel_bins
+    config = load_config(lane, token)
+    if last >= config.vocab_size:
+        raise CheckpointError(
+            f"{checkpoint_name(lane.checkpoint)} has a tokenizer of {last + 1} tokens beside a model of "
+            f"{config.vocab_size}. Copy tokenizer.json of the Whisper checkpoint that it was made from."
+        )
+    features, mels = processor.feature_extractor.feature_size, config.num_mel_bins
     if features != mels:
         raise CheckpointError(
             f"{checkpoint_name(lane.checkpoint)} has a preprocessor_config.json of {features} mel bins beside a model "
             f"of {mels}. Copy the file of the Whisper checkpoint that it was made from."
+        )
+    if (processor.feature_extractor.sampling_rate, processor.feature_extractor.hop_length) != (SAMPLING_RATE, HOP):
+        raise CheckpointError(
+            f"{checkpoint_name(lane.checkpoint)} has a preprocessor_config.json of another sampling rate or hop length "
+            f"than Whisper's {SAMPLING_RATE} Hz and {HOP}. Copy the file of the Whisper checkpoint that it was made "
+            "from."
         )
     return processor
 
@@ -342,6 +378,16 @@ def _check_files(lane: LaneSpec, source: str, names: tuple[str, ...]) -> None:
         )
 
 
+def _damaged(folder: Path, pattern: str = "*.json") -> str | None:
+    """The rest of a sentence about the first of a folder's files that is not JSON; ``None`` where all are."""
+    for file in sorted(folder.glob(pattern)):
+        try:
+            json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            return f"has a {file.name} that is damaged or cut off. Copy that file again."
+    return None
+
+
 def _why_not_loaded(checkpoint: str, error: BaseException) -> str | None:
     """What loading ran into, as the rest of a sentence; ``None`` where that cannot be told."""
     from safetensors import SafetensorError
@@ -362,4 +408,4 @@ def _why_not_loaded(checkpoint: str, error: BaseException) -> str | None:
         ("custom code" in text, "wants to run code of its own, which is refused. Choose a plain Whisper checkpoint."),
         ("mismatched" in text, "has weights that do not fit its config.json. Export it again."),
     )
-    return next((sentence for applies, sentence in sentences if applies), None)
+    return next((sentence for applies, sentence in sentences if applies), None) or _damaged(folder)

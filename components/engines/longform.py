@@ -215,7 +215,7 @@ def chunks(frames: int) -> list[tuple[Span, Shared]]:
 
 def repeats_itself(text: str) -> bool:
     """Whether a stretch of text is one phrase over and over, in words or in characters."""
-    characters = np.frombuffer(" ".join(text.casefold().split()).encode("utf-32-le"), dtype=np.uint32)
+    characters = np.frombuffer((" ".join(text.casefold().split()) + " ").encode("utf-32-le"), dtype=np.uint32)
     return any(_longest_run(characters, unit) for unit in range(1, min(LOOP_UNIT, len(characters) // 2) + 1))
 
 

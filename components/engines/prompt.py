@@ -40,16 +40,31 @@ GENERATION_FIELDS = (
 """What is taken from a checkpoint's generation config: its vocabulary. How to decode is the same for every lane."""
 
 
+TOKENS = {
+    "decoder_start_token_id": "<|startoftranscript|>",
+    "eos_token_id": "<|endoftext|>",
+    "no_timestamps_token_id": "<|notimestamps|>",
+}
+"""Special tokens that every checkpoint needs, by the names of their ids in its generation config."""
+
+
 def decoding_rules(model: Any, tokenizer: Any, checkpoint: str) -> dict[str, Any]:
     """What a loaded checkpoint says of its vocabulary: ``GENERATION_FIELDS``, with gaps filled where that is safe.
 
     Raises:
-        CheckpointError: it is multilingual and lists no languages.
+        CheckpointError: it is multilingual and lists no languages, or names other special tokens than the tokenizer.
     """
     theirs = model.generation_config
     rules = {name: getattr(theirs, name, None) for name in GENERATION_FIELDS}
-    if rules["no_timestamps_token_id"] is None:
-        rules["no_timestamps_token_id"] = tokenizer.convert_tokens_to_ids("<|notimestamps|>")
+    for name, token in TOKENS.items():
+        theirs_id, known = rules[name], tokenizer.convert_tokens_to_ids(token)
+        if theirs_id not in (None, known, [known]):
+            raise CheckpointError(
+                f"The generation_config.json of {checkpoint_name(checkpoint)} is another model's: its {name} is "
+                f"{theirs_id}, and {token} is {known} in the tokenizer. Copy the one of the Whisper checkpoint that it "
+                "was made from."
+            )
+        rules[name] = known
     if rules["is_multilingual"] is None:
         rules["is_multilingual"] = model.config.vocab_size >= MULTILINGUAL_VOCABULARY
     if not rules["is_multilingual"]:

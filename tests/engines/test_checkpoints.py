@@ -50,6 +50,11 @@ def with_other_features(folder: Path) -> None:
     reconfigure(folder, "preprocessor_config.json", feature_size=128)
 
 
+def with_another_rate(folder: Path) -> None:
+    (folder / "processor_config.json").unlink()
+    reconfigure(folder, "preprocessor_config.json", sampling_rate=8000)
+
+
 def with_an_added_word(folder: Path) -> None:
     from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
@@ -59,6 +64,14 @@ def with_an_added_word(folder: Path) -> None:
     model.resize_token_embeddings(len(processor.tokenizer))
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+
+
+def spoil_a_weight(folder: Path, value: float) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights["model.decoder.layers.1.fc1.weight"][3, 5] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
 
 
 def cut_in_shards(folder: Path) -> Path:
@@ -83,7 +96,20 @@ SPOIL = {
     "another model": (lambda f: reconfigure(f, model_type="bert"), "is a bert model"),
     "own code": (lambda f: reconfigure(f, model_type="x", auto_map={"AutoConfig": "x.Y"}), "code of its own"),
     "no config": (lambda f: (f / "config.json").unlink(), "has no config.json"),
-    "config cut off": (lambda f: cut(f / "config.json"), "cannot be loaded"),
+    "config cut off": (lambda f: cut(f / "config.json"), "has a config.json that is damaged"),
+    "tokenizer cut off": (lambda f: cut(f / "tokenizer.json"), "has a tokenizer.json that is damaged"),
+    "generation config cut off": (
+        lambda f: cut(f / "generation_config.json"),
+        "has a generation_config.json that is damaged",
+    ),
+    "NaN": (lambda f: spoil_a_weight(f, float("nan")), "no numbers .* in model.decoder.layers.1.fc1.weight"),
+    "infinite": (lambda f: spoil_a_weight(f, float("-inf")), "no numbers"),
+    "too few embeddings": (
+        lambda f: reconfigure(f, vocab_size=1000),
+        "tokenizer of 2021 tokens beside a model of 1000",
+    ),
+    "too many layers": (lambda f: reconfigure(f, decoder_layers=2), "weights of 2 more layers"),
+    "another rate": (with_another_rate, "another sampling rate"),
     "too few layers": (lambda f: reconfigure(f, decoder_layers=6), "48 tensors are missing"),
     "another width": (lambda f: reconfigure(f, d_model=64), "do not fit its config.json"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing"),

@@ -166,6 +166,8 @@ def test_chunks_without_speech_are_not_asked():
         ("I begin well. " + "Thank you for watching. " * 6, True),
         ("ご視聴ありがとうございました" * 5, True),
         ("我" * 60, True),
+        ("I don't know. " * 5, True),
+        ("I don't know. " * 4, False),
         ("a" * 200, True),
         ("The tale goes on and on, " * 4 + "and ends.", False),
         ("x".join(f"{index:03}" for index in range(300)), False),

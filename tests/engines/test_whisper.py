@@ -280,6 +280,17 @@ def test_an_outdated_generation_config_is_refused(tiny_teacher, tmp_path):
         variant(tiny_teacher, tmp_path / "outdated", is_multilingual=True)
 
 
+@pytest.mark.parametrize("name", ["decoder_start_token_id", "eos_token_id", "no_timestamps_token_id"])
+def test_special_tokens_are_the_tokenizers(engine, tiny_teacher, tmp_path, name):
+    """Left out or in a list they are filled in; those of another model are refused at loading."""
+    known = getattr(engine.model.generation_config, name)
+    for number, theirs in enumerate((None, [known])):
+        rules = variant(tiny_teacher, tmp_path / str(number), **{name: theirs}).model.generation_config
+        assert getattr(rules, name) == known
+    with pytest.raises(CheckpointError, match=f"another model's: its {name} is 50362"):
+        variant(tiny_teacher, tmp_path / "other", **{name: 50362})
+
+
 def test_english_only_checkpoints_take_no_language(engine, speechlike_clip, parts):
     output = engine.transcribe(speechlike_clip, DecodingOptions("fr"), parts)
     assert output == engine.transcribe(speechlike_clip, DecodingOptions("en"), parts)

@@ -137,12 +137,12 @@ def chunked(
 ) -> Windows:
     """Chunked long-form: chunks with overlaps, each decoded by itself, merged at the end.
 
-    A chunk without speech between its overlaps is not asked; ``speech`` is empty where it is not known.
+    A chunk without speech is not asked; one with a word of it in an overlap is, for the detector of speech misses some.
+    ``speech`` is empty where it is not known.
     """
     written: list[tuple[list[int], Shared]] = []
     for span, shared in chunks(frames):
-        core = Span(span.start + round(shared[1] / FRAME_S), span.stop - round(shared[2] / FRAME_S))
-        asked = not speech or overlap(core, speech) >= WORD_FRAMES
+        asked = not speech or overlap(span, speech) >= WORD_FRAMES
         tokens = (yield from _chunk(span, speech, special)) if asked else []
         written.append((tokens, shared))
     return merge(written)

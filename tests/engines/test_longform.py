@@ -141,16 +141,16 @@ def test_a_chunk_that_ends_before_its_speech_is_asked_again():
     ],
 )
 def test_a_chunk_is_not_asked_again(tokens):
-    spans, _ = drive(chunked([Span(0, 1240)], []), [tokens])
-    assert [(span.start, span.stop) for span in spans] == [(0, 1500)]
+    spans, _ = drive(chunked([Span(0, 1240)], []), [tokens, [97]])
+    assert [(span.start, span.stop) for span in spans] == [(0, 1500), (1000, 2500)]
 
 
 def test_chunks_without_speech_are_not_asked():
     speech = [Span(0, 700), Span(4300, 4500)]
     merged = []
     spans, _ = drive(chunked(speech, merged), [[97]] * 9)
-    assert [(span.start, span.stop) for span in spans] == [(0, 1500), (4000, 5500)]
-    assert [tokens for tokens, _ in merged] == [[97], [], [], [], [97], []][: len(merged)]
+    assert [(span.start, span.stop) for span in spans] == [(0, 1500), (3000, 4500), (4000, 5500)]
+    assert [tokens for tokens, _ in merged] == [[97], [], [], [97], [97], []][: len(merged)]
 
 
 @pytest.mark.parametrize(

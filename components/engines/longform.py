@@ -158,12 +158,12 @@ def _chunk(span: Span, speech: Sequence[Span], special: SpecialTokens) -> Genera
     while True:
         more = yield rest
         tokens += [token + moved if special.is_timestamp(token) else token for token in more]
-        *_, last = [0, *(token for token in tokens if token != special.end)]
-        stopped = last - special.first_timestamp if special.is_timestamp(last) else 0
+        written = [token for token in tokens if token != special.end]
+        stopped = written[-1] - special.first_timestamp if written and special.is_timestamp(written[-1]) else 0
         rest = Span(span.start + FRAMES_PER_TIMESTAMP * stopped, span.stop)
         if stopped <= moved or overlap(rest, speech) < REST_FRAMES:
             return tokens
-        tokens, moved = [token for token in tokens if token != special.end], stopped
+        tokens, moved = written, stopped
 
 
 def overlap(span: Span, others: Sequence[Span]) -> int:

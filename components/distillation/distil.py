@@ -269,7 +269,8 @@ class Distillation:
         }
         if self.accelerator.is_main_process:
             weights = {name: parameter.detach().cpu().contiguous() for name, parameter in self.trained.items()}
-            save_file(weights, self.output / "layers.safetensors")
+            save_file(weights, self.output / "layers.partial")
+            (self.output / "layers.partial").replace(self.output / "layers.safetensors")
             (self.output / "result.json").write_text(json.dumps(result, indent=1))
         self.accelerator.wait_for_everyone()
         return result
@@ -351,4 +352,5 @@ def keep_settings(settings: Settings, output: Path) -> None:
     theirs = json.loads(path.read_text()) if path.exists() else mine
     if differing := sorted(name for name in mine if theirs.get(name) != mine[name]):
         raise SettingsError(f"{output.name} holds a run with another {', '.join(differing)}. Choose another --output.")
-    path.write_text(json.dumps(mine, indent=1))
+    if not path.exists():
+        path.write_text(json.dumps(mine, indent=1))
